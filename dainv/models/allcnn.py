@@ -1,0 +1,70 @@
+"""All-CNN-C (Springenberg et al. 2014), as Section 2.1 uses it: no dropout, no weight decay.
+
+Where the paper is silent the released configuration decides: ReLU after all nine convolutions (so logits are means of
+non-negative maps), the seventh padded, glorot-uniform kernels and zero biases. Strided convolutions pad one pixel on
+each side, as PyTorch does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+# (output channels, kernel size, stride); the last layer's channels are the classes
+_LAYERS = [(96, 3, 1), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3, 2), (192, 3, 1), (192, 1, 1)]
+
+
+class ConvLayer(nn.Module):
+    """Convolution, optional batch normalisation, ReLU: one layer of the paper's Figures 1 and 2."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+        nn.init.xavier_uniform_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        # Keras' defaults of the time: a slow running average
+        self.norm = nn.BatchNorm2d(outputs, eps=1.001e-5, momentum=0.01) if batch_norm else nn.Identity()
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
+        activation: Tensor = self.relu(self.norm(self.conv(x)))
+        return activation
+
+
+class AllCNNC(nn.Module):
+    """Nine convolutional layers, ``layer1`` to ``layer9``, and global average pooling.
+
+    Args:
+        n_classes: number of outputs.
+        in_channels: channels of the images.
+        batch_norm: normalise after every convolution, as the released configuration does and the paper does not say.
+        width: factor on the number of channels of the first eight layers, for quick experiments; 1 is the paper's.
+    """
+
+    def __init__(self, n_classes: int = 10, in_channels: int = 3, batch_norm: bool = False, width: float = 1.0) -> None:
+        super().__init__()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        channels = in_channels
+        for number, (outputs, kernel, stride) in enumerate(_LAYERS, start=1):
+            outputs = max(1, round(outputs * width))
+            layers[f"layer{number}"] = ConvLayer(channels, outputs, kernel, stride, batch_norm)
+            channels = outputs
+        layers["layer9"] = ConvLayer(channels, n_classes, 1, 1, batch_norm)
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.layer_names = tuple(layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` in [0, 1] to logits ``(B, n_classes)``."""
+        return self.forward_taps(images)[0]
+
+    def forward_taps(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the activations of every layer after its ReLU, without hooks: this form compiles."""
+        activations = {}
+        x = images
+        for name in self.layer_names:
+            x = self.get_submodule(name)(x)
+            activations[name] = x
+        return x.mean(dim=(2, 3)), activations

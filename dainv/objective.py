@@ -1,0 +1,185 @@
+"""The training objective: Eq. 4, the task loss and the invariance losses of the layers, weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from dainv_kernels import Groups, invariance_loss
+from torch import Tensor, nn
+
+from dainv.taps import Taps, match_layers
+
+SCHEMES = ("exponential", "linear", "uniform")
+
+
+def layer_weights(
+    n_layers: int, alpha: float = 0.1, spread: float = 10.0, scheme: str = "exponential"
+) -> tuple[float, ...]:
+    """The coefficients alpha^(l) of Eq. 4, first layer first.
+
+    Args:
+        n_layers: L, the number of layers.
+        alpha: what the weights sum to, 0 to 1 (paper: 0.1).
+        spread: last weight over first weight (paper: 10).
+        scheme: how they grow with depth: ``"exponential"`` (paper), ``"linear"`` or ``"uniform"`` (spread ignored).
+
+    Returns:
+        L weights.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Example:
+        >>> [round(weight, 4) for weight in layer_weights(3, alpha=0.1, spread=4)]
+        [0.0143, 0.0286, 0.0571]
+    """
+    if n_layers < 1:
+        raise ValueError(f"n_layers: expected at least 1, got {n_layers}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha: expected a share of the loss from 0 to 1, got {alpha}")
+    if spread <= 0:
+        raise ValueError(f"spread: expected a positive ratio, got {spread}")
+    depth = [layer / max(1, n_layers - 1) for layer in range(n_layers)]
+    if scheme == "exponential":
+        shape = [spread**d for d in depth]
+    elif scheme == "linear":
+        shape = [1 + (spread - 1) * d for d in depth]
+    elif scheme == "uniform":
+        shape = [1.0] * n_layers
+    else:
+        raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}")
+    return tuple(alpha * value / sum(shape) for value in shape)
+
+
+class Objective(NamedTuple):
+    """What the objective is made of; ``total`` is what to call ``backward()`` on."""
+
+    total: Tensor
+    task: Tensor
+    invariance: dict[str, Tensor]
+
+
+def combine(
+    task_loss: Tensor,
+    activations: Mapping[str, Tensor],
+    groups: Tensor | Groups,
+    weights: Sequence[float],
+    *,
+    normalization: str = "pairs",
+    backend: str = "auto",
+) -> Objective:
+    """Eq. 4: ``(1 - alpha) * task + sum_l alpha^(l) L_inv^(l)``.
+
+    Args:
+        task_loss: 0-d loss of the task, such as the cross-entropy over all views.
+        activations: layer name -> activations ``(B, ...)``, first layer first.
+        groups: ``(B,)`` ids or a :class:`dainv_kernels.Groups`.
+        weights: alpha^(l) for each layer. A layer of weight 0 is measured without gradient.
+        normalization: see :func:`dainv_kernels.invariance_loss`.
+        backend: see :func:`dainv_kernels.invariance_loss`.
+
+    Returns:
+        Total, task loss and the unweighted loss of each layer.
+    """
+    if not isinstance(groups, Groups):
+        groups = Groups.from_ids(groups)  # sorted once, not once a layer
+    losses = {
+        name: invariance_loss(
+            features if weight else features.detach(), groups, normalization=normalization, backend=backend
+        )
+        for (name, features), weight in zip(activations.items(), weights, strict=True)
+    }
+    total = (1 - sum(weights)) * task_loss
+    for loss, weight in zip(losses.values(), weights, strict=True):
+        if weight:
+            total = total + weight * loss
+    return Objective(total, task_loss, losses)
+
+
+class InvarianceObjective:
+    """Adds data augmentation invariance to the training of any model.
+
+    It listens to the named layers; after the model's forward pass call it with the task loss and the groups.
+
+    Args:
+        model: any module; it is not changed.
+        layers: shell-style pattern or patterns of layer names, as ``model.named_modules()`` gives them.
+        alpha: share of the invariance losses in the total (Eq. 4). 0 only measures.
+        spread: weight of the last layer over that of the first.
+        scheme: see :func:`layer_weights`.
+        normalization: see :func:`dainv_kernels.invariance_loss`.
+        backend: see :func:`dainv_kernels.invariance_loss`.
+
+    Attributes:
+        layers: names of the tapped layers, first to last.
+        weights: their weights.
+
+    Raises:
+        UserError: a pattern matches no layer.
+
+    Example:
+        >>> import torch, dainv
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> objective = dainv.InvarianceObjective(model, "1")
+        >>> views, labels = torch.randn(6, 8), torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> source_image = torch.tensor([0, 0, 1, 1, 2, 2])
+        >>> loss = objective(torch.nn.functional.cross_entropy(model(views), labels), source_image)
+        >>> loss.total.backward()
+        >>> list(loss.invariance)
+        ['1']
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str],
+        *,
+        alpha: float = 0.1,
+        spread: float = 10.0,
+        scheme: str = "exponential",
+        normalization: str = "pairs",
+        backend: str = "auto",
+    ) -> None:
+        self.layers = match_layers(model, layers)
+        self.weights = layer_weights(len(self.layers), alpha, spread, scheme)
+        self.normalization = normalization
+        self.backend = backend
+        self._taps = Taps(model, self.layers)
+
+    def __call__(self, task_loss: Tensor, groups: Tensor | Groups) -> Objective:
+        """Eq. 4 for the activations of the model's latest forward pass.
+
+        Args:
+            task_loss: 0-d loss of the task.
+            groups: ``(B,)`` ids of the source images (the paper), class labels, or anything else; or a ``Groups``.
+
+        Returns:
+            ``(total, task, invariance)``.
+        """
+        return combine(
+            task_loss,
+            self._taps.take(),
+            groups,
+            self.weights,
+            normalization=self.normalization,
+            backend=self.backend,
+        )
+
+    @torch.no_grad()
+    def measure(self, groups: Tensor | Groups) -> dict[str, Tensor]:
+        """The layers' losses for the latest forward pass, without task and without gradient."""
+        nothing = torch.zeros(())
+        return combine(
+            nothing,
+            self._taps.take(),
+            groups,
+            [0.0] * len(self.layers),
+            normalization=self.normalization,
+            backend=self.backend,
+        ).invariance
+
+    def remove(self) -> None:
+        """Stop listening to the model."""
+        self._taps.remove()

@@ -1,0 +1,64 @@
+"""How training looks in a terminal, and in a log file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with counts and time left; draws nothing where the output is not a terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+class ConsoleReporter:
+    """A bar over the whole run on a terminal, and a line an epoch anywhere.
+
+    Args:
+        console: where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = progress_bar(console)
+        self._task = self._progress.add_task("training", total=None)
+
+    def __enter__(self) -> ConsoleReporter:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+    def step(self, step: int, total_steps: int, epoch: int, loss: float) -> None:
+        """Move the bar."""
+        description = f"epoch {epoch}  loss {loss:.4f}"
+        self._progress.update(self._task, completed=step, total=total_steps, description=description)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Print the line of an epoch."""
+        invariance = list(record["train"]["invariance"].values())
+        speed = record["images_per_second"]
+        line = (
+            f"epoch {record['epoch']:>3}  loss {record['train']['loss']:.4f}  task {record['train']['task']:.4f}  "
+            f"inv {invariance[0]:.3f} … {invariance[-1]:.3f}  test acc {100 * record['test']['accuracy']:.2f} %"
+        )
+        self._console.print(Text(line + ("" if speed is None else f"  {speed:.0f} images/s")), soft_wrap=True)
+
+    def message(self, text: str) -> None:
+        """Print a note."""
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)

@@ -1,0 +1,188 @@
+"""The run directory: what training leaves and analysis reads. Only this file knows its file names.
+
+Everything is written to a temporary file, synced and renamed, so that a run killed at any instant stays loadable.
+docs/run-directory.md describes the format.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from dainv.errors import UserError
+
+_CHECKPOINTS_KEPT = 2
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Create or replace a file as a whole: readers see the old content or the new, never a part.
+
+    Args:
+        path: the file.
+        write: called with a binary file to write to.
+
+    Raises:
+        UserError: the file cannot be written, for example because the disk is full; the old content is still there.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        raise UserError(f"{path}: cannot be written ({error})") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+class RunDirectory:
+    """A training run on disk.
+
+    Attributes:
+        path: the directory.
+        name: its last component.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = self.path.resolve().name
+
+    @classmethod
+    def create(cls, path: str | Path, config: dict[str, Any], environment: dict[str, Any]) -> RunDirectory:
+        """Start a run directory.
+
+        Raises:
+            UserError: the path exists already and is not an empty directory, or cannot be written.
+        """
+        run = cls(path)
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise UserError(f"{path}: exists already; continue it with --resume or choose another --run-dir")
+        write_atomically(run.path / "environment.json", lambda file: file.write(_json_bytes(environment)))
+        write_atomically(run.path / "config.json", lambda file: file.write(_json_bytes(config)))
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """Open an existing run directory.
+
+        Raises:
+            UserError: there is none at this path.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise UserError(f"{path}: no such run directory")
+        if not (run.path / "config.json").is_file():
+            raise UserError(f"{path}: not a run directory (no config.json); `dainv train --run-dir` makes one")
+        return run
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            value = json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path / name}: not readable ({error})") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{self.path / name}: expected a JSON object")
+        return value
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every setting of the run, resolved, and what the data and the model turned out to be."""
+        return self._read_json("config.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Machine, library versions and commit that the run started with."""
+        return self._read_json("environment.json")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record an epoch, the first before any update. A record torn by a crash is left out."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        records = []
+        for line in path.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add the record of an epoch."""
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()
+        try:
+            with open(self.path / "metrics.jsonl", "ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{self.path / 'metrics.jsonl'}: cannot be written ({error})") from None
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop torn records and those of updates after ``step``, which a resumed run will make again."""
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        lines = "".join(json.dumps(record) + "\n" for record in kept).encode()
+        write_atomically(self.path / "metrics.jsonl", lambda file: file.write(lines))
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Save a state, which holds its ``"step"``, and remove all but the newest two."""
+        folder = self.path / "checkpoints"
+        write_atomically(folder / f"step-{state['step']:09d}.pt", lambda file: torch.save(state, file))
+        for old in self.checkpoints()[:-_CHECKPOINTS_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint files, oldest first."""
+        folder = self.path / "checkpoints"
+        return sorted(p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", p.name))
+
+    def load_checkpoint(
+        self, device: torch.device | str = "cpu", warn: Callable[[str], None] = lambda _: None
+    ) -> dict[str, Any]:
+        """Newest state that can be read.
+
+        Args:
+            device: where to put the tensors.
+            warn: told about every checkpoint that is damaged and passed over.
+
+        Raises:
+            UserError: no checkpoint can be read.
+        """
+        for path in reversed(self.checkpoints()):
+            try:
+                state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+                state["step"], state["model"]
+                return state
+            except Exception as error:  # whatever a damaged file makes torch.load raise
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                warn(f"{path.name} is damaged ({reason}); using the one before it")
+        raise UserError(f"{self.path}: no readable checkpoint")
+
+    def analysis_path(self, name: str) -> Path:
+        """Path of a result of the analysis; the folder is made if needed."""
+        folder = self.path / "analysis"
+        folder.mkdir(exist_ok=True)
+        return folder / name

@@ -1,0 +1,91 @@
+"""Finding layers of a model by name and listening to what they put out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from dainv.errors import UserError
+
+
+def match_layers(model: nn.Module, patterns: str | Sequence[str]) -> list[str]:
+    """Names of the modules that match, in the order of ``model.named_modules()``.
+
+    Args:
+        model: any module.
+        patterns: one or several shell-style patterns over dotted names, such as ``"layer*"`` or ``"*.relu"``.
+
+    Raises:
+        UserError: a pattern matches no module; the message lists near names.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    names = [name for name, _ in model.named_modules() if name]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, n=5, cutoff=0.3)
+            hint = f"; near names: {', '.join(near)}" if near else ""
+            raise UserError(f"no layer matches {pattern!r}{hint} (`dainv layers MODEL` lists all)")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+class Taps:
+    """Keeps the newest output of some layers of a model.
+
+    A layer that runs several times in one forward pass (a ReLU shared by a block) is known by its last output.
+
+    Attributes:
+        outputs: name -> output of the latest forward pass.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        modules = dict(model.named_modules())
+        self.names = list(names)
+        self.outputs: dict[str, Tensor] = {}
+        self._handles = [modules[name].register_forward_hook(self._listener(name)) for name in self.names]
+
+    def _listener(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type, with three unused arguments
+        def listen(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise UserError(
+                    f"layer {name!r} puts out a {type(output).__name__}, not a tensor; choose one inside it"
+                )
+            self.outputs[name] = output
+
+        return listen
+
+    def take(self) -> dict[str, Tensor]:
+        """The outputs in the order of the names; forgets them, so that no activation outlives its step.
+
+        Raises:
+            RuntimeError: a layer has not run since the last call.
+        """
+        missing = [name for name in self.names if name not in self.outputs]
+        if missing:
+            raise RuntimeError(f"layers {missing} have not run: call the model before asking for its activations")
+        outputs = {name: self.outputs[name] for name in self.names}
+        self.outputs.clear()
+        return outputs
+
+    def remove(self) -> None:
+        """Stop listening."""
+        for handle in self._handles:
+            handle.remove()
+        self.outputs.clear()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode without gradients, and every module of it back as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,388 @@
+"""The training loop: batches of K images × M views, Eq. 4, SGD, a record an epoch, a state that survives anything."""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from dainv_kernels import Groups
+from torch import Tensor
+from torch.nn import functional
+
+from dainv.augment import augmentation
+from dainv.data import ImageData, ImageSplit, ViewSampler
+from dainv.environment import environment
+from dainv.errors import UserError
+from dainv.evaluation import accuracy
+from dainv.models.loading import model_from_config
+from dainv.objective import Objective, combine, layer_weights
+from dainv.runs import RunDirectory
+from dainv.settings import TrainSettings
+from dainv.taps import evaluating
+
+# Columns of the table of losses that come before those of the layers.
+_TOTAL, _TASK, _ACCURACY, _LAYERS = 0, 1, 2, 3
+_GPU_CHECK_EVERY = 100  # steps between looks at the losses where a look makes the host wait for the device
+
+
+class Interrupted(Exception):  # not an error: the state is saved
+    """SIGTERM or Ctrl-C; the state was saved before this was raised."""
+
+
+class Reporter(Protocol):
+    """Who is told how training goes."""
+
+    def step(self, step: int, total_steps: int, epoch: int, loss: float) -> None:
+        """Every step, or every so many where reading the loss makes the host wait for the device."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """After an epoch, with what went into metrics.jsonl."""
+
+    def message(self, text: str) -> None:
+        """Something worth knowing."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """``"auto"`` is CUDA where there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def resolve_backend(settings: TrainSettings, device: torch.device, message: Callable[[str], None]) -> str:
+    """The operator's backend: the one asked for, else Triton for a fused run where it works, else torch.
+
+    Raises:
+        UserError: the backend asked for by name does not work here.
+    """
+    from dainv_kernels.backends import choose_backend
+
+    probe = torch.empty(1, device=device)
+    if settings.backend is not None:
+        try:
+            return choose_backend(settings.backend, probe)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"--backend: {error}") from None
+    if not settings.fused:
+        return "torch"
+    try:
+        return choose_backend("triton", probe)
+    except RuntimeError as error:
+        message(f"--fused: {error}; the closed form in torch runs instead")
+        return "torch"
+
+
+class Trainer:
+    """A run in progress.
+
+    Args:
+        settings: what to do.
+        data: what to do it with.
+        reporter: whom to tell.
+    """
+
+    def __init__(self, settings: TrainSettings, data: ImageData, reporter: Reporter) -> None:
+        self.settings, self.reporter = settings, reporter
+        self.device = resolve_device(settings.device)
+        self.backend = resolve_backend(settings, self.device, reporter.message)
+        if settings.deterministic:
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+        self.data = replace(data, train=data.train.to(self.device), test=data.test.to(self.device))
+        self.steps_per_epoch = settings.steps_per_epoch(len(data.train))
+        self.total_steps = settings.total_steps(len(data.train))
+        self.n_epochs = math.ceil(self.total_steps / self.steps_per_epoch)
+
+        torch.manual_seed(settings.seed)
+        description = {
+            "name": "allcnn",
+            "n_classes": len(data.classes),
+            "in_channels": data.image_shape[0],
+            "batch_norm": settings.batch_norm,
+            "width": settings.width,
+        }
+        self.model = model_from_config({"model": description}).to(self.device).to(memory_format=torch.channels_last)
+        self.layers = self.model.layer_names
+        self.weights = layer_weights(len(self.layers), settings.alpha, settings.spread, settings.scheme)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            weight_decay=settings.weight_decay,
+        )
+        self.sampler = ViewSampler(len(data.train), settings.images_per_step, settings.seed)
+        self.scheme = augmentation(settings.augmentation)
+        if self.scheme.interpolation != settings.interpolation:
+            self.scheme = replace(self.scheme, interpolation=settings.interpolation)
+        self.draws = torch.Generator(self.device).manual_seed(settings.seed + 1)
+        self.groups = Groups.consecutive(settings.images_per_step, settings.views, self.device)
+        self.control = self._control_batch()
+        self.step = 0
+        self.losses = torch.zeros(self.steps_per_epoch, _LAYERS + len(self.layers), device=self.device)
+        self.config: dict[str, Any] = {
+            "settings": asdict(settings),
+            "model": description,
+            "data": {
+                "name": data.name,
+                "classes": list(data.classes),
+                "image_shape": list(data.image_shape),
+                "n_train": len(data.train),
+                "n_test": len(data.test),
+                "sha256": data.fingerprint(),
+            },
+            "layers": list(self.layers),
+            "weights": list(self.weights),
+            "backend": self.backend,
+            "device": str(self.device),
+            "steps_per_epoch": self.steps_per_epoch,
+            "total_steps": self.total_steps,
+        }
+
+    def _control_batch(self) -> tuple[Tensor, Groups]:
+        """One batch of test images, the same views in every epoch and in every run with this seed."""
+        generator = torch.Generator().manual_seed(self.settings.seed + 2)
+        test: ImageSplit = self.data.test
+        chosen = torch.randperm(len(test), generator=generator)[: self.settings.images_per_step].to(self.device)
+        views = test.batch(chosen).repeat_interleave(self.settings.views, dim=0)
+        views = self.scheme.apply(views, self.scheme.parameters(len(views), generator).to(self.device))
+        groups = Groups.consecutive(len(chosen), self.settings.views, self.device)
+        return views.contiguous(memory_format=torch.channels_last), groups
+
+    def _training_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        chosen = self.sampler.indices(step).to(self.device).repeat_interleave(self.settings.views)
+        views = self.scheme(self.data.train.batch(chosen), self.draws)
+        return views.contiguous(memory_format=torch.channels_last), self.data.train.labels[chosen]
+
+    def _combine(
+        self, task: Tensor, activations: dict[str, Tensor], groups: Groups, weights: Sequence[float]
+    ) -> Objective:
+        return combine(
+            task,
+            activations,
+            groups,
+            weights,
+            normalization=self.settings.normalization,
+            backend=self.backend,
+        )
+
+    def _objective(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Total loss, and a row of the table of losses."""
+        logits, activations = self.model.forward_taps(views)
+        task = functional.cross_entropy(logits, labels)
+        objective = self._combine(task, activations, self.groups, self.weights)
+        correct = (logits.argmax(1) == labels).float().mean()
+        row = [objective.total, task, correct, *objective.invariance.values()]
+        return objective.total, torch.stack([value.detach().float() for value in row])
+
+    def _control_losses(self) -> dict[str, float]:
+        views, groups = self.control
+        with evaluating(self.model):
+            _, activations = self.model.forward_taps(views)
+            losses = self._combine(views.new_zeros(()), activations, groups, [0.0] * len(self.layers)).invariance
+        return {name: float(loss) for name, loss in losses.items()}
+
+    def _check(self, first_step: int) -> None:
+        """Stop at the first loss since ``first_step`` that is not a number.
+
+        Raises:
+            UserError: names the step and the first layer.
+        """
+        first_row = first_step % self.steps_per_epoch
+        finite = self.losses[first_row : first_row + self.step - first_step].isfinite()
+        if bool(finite.all()):
+            return
+        offset = int((~finite).any(1).nonzero()[0])
+        bad_layers = [
+            name for name, good in zip(self.layers, finite[offset, _LAYERS:].tolist(), strict=True) if not good
+        ]
+        what = f"invariance loss of {bad_layers[0]}" if bad_layers else "task loss"
+        raise UserError(
+            f"step {first_step + offset + 1}: the {what} is not a finite number; "
+            "the last good checkpoint is kept (a smaller --learning-rate may help)"
+        )
+
+    def _record(self, epoch: int, n_steps: int, seconds: float) -> dict[str, Any]:
+        means = self.losses[:n_steps].double().mean(0).tolist()
+        return {
+            "epoch": epoch,
+            "step": self.step,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train": {
+                "loss": means[_TOTAL],
+                "task": means[_TASK],
+                "accuracy": means[_ACCURACY],
+                "invariance": dict(zip(self.layers, means[_LAYERS:], strict=True)),
+            },
+            "control": {"invariance": self._control_losses()},
+            "test": accuracy(self.model, self.data.test),
+            "images_per_second": n_steps * self.settings.batch_size / seconds if seconds else None,
+            "seconds": seconds,
+        }
+
+    def state(self, seconds: float) -> dict[str, Any]:
+        """All that a resumed run needs to end in the same bits."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "augmentation_generator": self.draws.get_state(),
+            "torch_generator": torch.get_rng_state(),
+            "epoch_losses": self.losses,
+            "epoch_seconds": seconds,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> float:
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.draws.set_state(state["augmentation_generator"].cpu())
+        torch.set_rng_state(state["torch_generator"].cpu())
+        self.losses.copy_(state["epoch_losses"])
+        return float(state["epoch_seconds"])
+
+    def run(self, run: RunDirectory, *, resume: bool) -> None:
+        """Train to the end.
+
+        Args:
+            run: the run directory to write to.
+            resume: go on from its newest checkpoint.
+
+        Raises:
+            Interrupted: by a signal; the state is saved.
+            UserError: a loss that is not a number, or a file that cannot be written.
+        """
+        seconds = 0.0
+        if resume and run.checkpoints():
+            seconds = self._restore(run.load_checkpoint(self.device, self.reporter.message))
+            run.keep_metrics_until(self.step)
+            self.reporter.message(f"resuming at step {self.step} of {self.total_steps}")
+        elif resume:
+            run.keep_metrics_until(-1)
+        if not run.metrics():
+            self._before_any_update(run)
+        with _Signals() as signals:
+            while self.step < self.total_steps:
+                self._epoch(run, signals, seconds)
+                seconds = 0.0
+
+    def _before_any_update(self, run: RunDirectory) -> None:
+        """Epoch 0: the first training batch and the test set as the untrained network sees them."""
+        untouched = copy.deepcopy(self.state(0.0))  # a look must not move generators or running averages
+        with torch.no_grad():
+            row = self._objective(*self._training_batch(0))[1]
+        self._restore(untouched)
+        self.losses[0] = row
+        record = self._record(0, 1, 0.0)
+        run.append_metrics(record)
+        run.save_checkpoint(self.state(0.0))
+        self.reporter.epoch(record)
+
+    def _epoch(self, run: RunDirectory, signals: _Signals, seconds: float) -> None:
+        """One epoch, or the rest of one of which ``seconds`` have passed before."""
+        epoch = self.step // self.steps_per_epoch
+        stop = min((epoch + 1) * self.steps_per_epoch, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(epoch, self.n_epochs)
+        self.model.train()
+        check_every = 1 if self.device.type == "cpu" else _GPU_CHECK_EVERY
+        begun = time.perf_counter() - seconds
+        saved = time.perf_counter()
+        checked = self.step
+        while self.step < stop:
+            total, row = self._objective(*self._training_batch(self.step))
+            self.losses[self.step % self.steps_per_epoch] = row
+            self.step += 1
+            due = time.perf_counter() - saved > 60 * self.settings.checkpoint_minutes
+            stopping = due or signals.received or self.step == stop
+            if stopping or self.step - checked >= check_every:
+                self._check(checked)
+                checked = self.step
+                self.reporter.step(self.step, self.total_steps, epoch + 1, float(row[_TOTAL]))
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            self.optimizer.step()
+            if (due or signals.received) and self.step < stop:
+                run.save_checkpoint(self.state(time.perf_counter() - begun))
+                saved = time.perf_counter()
+                if signals.received:
+                    raise Interrupted
+        record = self._record(epoch + 1, stop - epoch * self.steps_per_epoch, time.perf_counter() - begun)
+        run.append_metrics(record)  # first: a checkpoint without its record could not make it again
+        run.save_checkpoint(self.state(0.0))
+        self.reporter.epoch(record)
+        if signals.received and self.step < self.total_steps:
+            raise Interrupted
+
+
+class _Signals(AbstractContextManager["_Signals"]):
+    """Turns the first SIGTERM or Ctrl-C into a flag that the loop looks at after each step."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: dict[int, Any] = {}
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.received:  # a second time: the user means now
+            signal.signal(number, self._before[number])
+            raise KeyboardInterrupt
+        self.received = True
+        print("stopping after this step; the state will be saved", file=sys.stderr)
+
+    def __enter__(self) -> _Signals:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        except ValueError:  # not the main thread, which alone may handle signals
+            pass
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def train(settings: TrainSettings, data: ImageData, run_path: str, reporter: Reporter, *, resume: bool) -> RunDirectory:
+    """Train All-CNN-C and leave a run directory.
+
+    Args:
+        settings: what to do.
+        data: the images.
+        run_path: the run directory.
+        reporter: told about progress.
+        resume: continue the run at this path; its settings have to be the same.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        UserError: what a user can mend.
+        Interrupted: by a signal; the state is saved.
+    """
+    trainer = Trainer(settings, data, reporter)
+    if resume:
+        run = RunDirectory.open(run_path)
+        if run.config["data"]["sha256"] != trainer.config["data"]["sha256"]:
+            raise UserError(f"{run_path}: --resume with other data than the run was started with ({settings.data})")
+    else:
+        run = RunDirectory.create(run_path, trainer.config, environment())
+    trainer.run(run, resume=resume)
+    return run

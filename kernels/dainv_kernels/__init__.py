@@ -1,0 +1,8 @@
+"""The operator of dainv: Eq. 1 and Eq. 3 of the data augmentation invariance paper, by pairs and in closed form."""
+
+from dainv_kernels.backends import available_backends, backend_status
+from dainv_kernels.groups import Groups
+from dainv_kernels.operator import invariance_loss
+from dainv_kernels.reference import pairwise_mse
+
+__all__ = ["Groups", "available_backends", "backend_status", "invariance_loss", "pairwise_mse"]

@@ -1,0 +1,108 @@
+"""Which samples of a batch belong together: the sets S_k of Eq. 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NORMALIZATIONS = ("pairs", "printed")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The samples of a batch in the order of their groups; made once a batch and shared by all layers.
+
+    Build it with :meth:`from_ids` or :meth:`consecutive`. Every tensor has a size known beforehand and nothing is
+    read back to the host, so that it can be made inside a CUDA graph or a compiled function.
+
+    Attributes:
+        rows: ``(B,)`` int64, the samples sorted by group.
+        bounds: ``(B + 1,)`` int64; group k is ``rows[bounds[k]:bounds[k + 1]]``; past the last group it stays at B.
+        n_groups: 0-d int64, the number K of groups.
+        views: M where the batch is K groups of M consecutive samples, else 0. Kernels then skip the indirection.
+    """
+
+    rows: Tensor
+    bounds: Tensor
+    n_groups: Tensor
+    views: int = 0
+
+    @classmethod
+    def from_ids(cls, ids: Tensor) -> Groups:
+        """Groups from one integer id a sample, in any order, of any sizes.
+
+        Args:
+            ids: ``(B,)`` integer tensor; samples with equal ids form a group (source images, class labels, ...).
+
+        Raises:
+            TypeError: ids is not an integer tensor.
+            ValueError: ids is not one-dimensional.
+        """
+        if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            kind = f"a {ids.dtype} tensor" if isinstance(ids, Tensor) else type(ids).__name__
+            raise TypeError(f"groups: expected a tensor of integer ids, got {kind}")
+        if ids.ndim != 1:
+            raise ValueError(f"groups: expected one id a sample, shape (B,), got shape {tuple(ids.shape)}")
+        n = ids.shape[0]
+        rows = torch.argsort(ids, stable=True)
+        ordered = ids[rows]
+        starts_group = torch.ones(n, dtype=torch.int64, device=ids.device)
+        starts_group[1:] = (ordered[1:] != ordered[:-1]).to(torch.int64)
+        group = starts_group.cumsum(0) - 1
+        sizes = torch.zeros(n, dtype=torch.int64, device=ids.device)
+        sizes = sizes.scatter_add(0, group, torch.ones_like(group))  # integers: the order of additions cannot matter
+        bounds = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        return cls(rows, bounds, starts_group.sum())
+
+    @classmethod
+    def consecutive(cls, n_groups: int, views: int, device: torch.device | str | None = None) -> Groups:
+        """K groups of M samples each, one after the other: the batch of Section 2.3.
+
+        Args:
+            n_groups: K, the number of source images.
+            views: M, the number of augmented views of each.
+            device: where the features will be.
+
+        Raises:
+            ValueError: n_groups or views is below 1.
+        """
+        if n_groups < 1 or views < 1:
+            raise ValueError(f"groups: expected at least one group of one view, got {n_groups} of {views}")
+        n = n_groups * views
+        rows = torch.arange(n, device=device)
+        bounds = (torch.arange(n + 1, device=device) * views).clamp(max=n)
+        return cls(rows, bounds, torch.tensor(n_groups, device=device), views)
+
+    def __len__(self) -> int:
+        """B, the number of samples."""
+        return self.rows.shape[0]
+
+    def sizes(self) -> Tensor:
+        """``(B,)`` int64: the number n_k of samples of each group, 0 past the last one."""
+        return self.bounds.diff()
+
+    def ids(self) -> Tensor:
+        """``(B,)`` int64: the group 0 ... K - 1 of each sample, in the order of the batch."""
+        position = torch.arange(len(self), device=self.rows.device)
+        group = torch.searchsorted(self.bounds[1:], position, right=True)
+        return torch.empty_like(group).scatter_(0, self.rows, group)
+
+    def weights(self, normalization: str) -> Tensor:
+        """The factor of each group's sum of squares W_k in ``L = sum_k weight_k * W_k / T``.
+
+        ``"pairs"``: n_k (B - 1) / sum_j n_j (n_j - 1), the mean over distinct pairs; 0 where no group has a pair.
+        ``"printed"``: B / n_k, Eq. 3 to the letter, self-pairs counted.
+
+        Returns:
+            ``(B,)`` float64, 0 past the last group.
+        """
+        n = self.sizes().to(torch.float64)
+        batch = len(self)
+        if normalization == "pairs":
+            pairs = (n * (n - 1)).sum()
+            return torch.where(pairs > 0, n * (batch - 1) / pairs.clamp(min=1), 0.0)
+        if normalization == "printed":
+            return torch.where(n > 1, batch / n.clamp(min=1), 0.0)
+        raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")

@@ -1,0 +1,83 @@
+"""The truth: Eq. 1 and Eq. 3 over explicit pairs, as printed, in plain torch. Slow on purpose, clear on purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dainv_kernels.groups import NORMALIZATIONS
+from dainv_kernels.layout import accumulator_dtype, sample_rows
+
+_PAIR_ELEMENTS = 1 << 24  # (B, B, columns) differences held at a time, so that memory stays bounded in D
+
+
+class _PairwiseMSE(torch.autograd.Function):
+    """Eq. 1 for all pairs; by hand only so that the (B, B, D) differences are never kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        batch, features = rows.shape
+        distances = rows.new_zeros(batch, batch)
+        for columns in rows.split(max(1, _PAIR_ELEMENTS // batch**2), dim=1):
+            distances += (columns[:, None] - columns[None, :]).square().sum(-1)
+        return distances / features
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        symmetric = grads[0] + grads[0].T
+        centred = rows - rows.mean(0)  # only differences matter; small numbers keep the product exact
+        return (symmetric.sum(1, keepdim=True) * centred - symmetric @ centred) * (2 / rows.shape[1])
+
+
+def pairwise_mse(features: Tensor) -> Tensor:
+    """Mean squared difference between the features of every two samples (Eq. 1), the field's squared-Euclidean RDM.
+
+    Computed from differences, never from ``|x|^2 - 2 x.y + |y|^2``: the diagonal is exactly zero, the matrix exactly
+    symmetric, and a large mean costs no digits.
+
+    Args:
+        features: ``(B, ...)`` floating-point features; D is the product of the trailing sizes.
+
+    Returns:
+        ``(B, B)`` matrix of d(x_i, x_j), float32 (float64 for float64 features), in squared units of the features.
+
+    Raises:
+        TypeError: features is not a floating-point tensor.
+        ValueError: features has fewer than two dimensions or no element.
+    """
+    rows = sample_rows(features)
+    distances: Tensor = _PairwiseMSE.apply(rows.to(accumulator_dtype(rows.dtype)))
+    return distances
+
+
+def invariance_loss(rows: Tensor, ids: Tensor, normalization: str) -> Tensor:
+    """Eq. 3 by pairs and masks.
+
+    Args:
+        rows: ``(B, D)`` features.
+        ids: ``(B,)`` group of each sample.
+        normalization: ``"pairs"`` (means over distinct pairs) or ``"printed"`` (the equation as printed).
+
+    Returns:
+        0-d loss; 0 where no group has a pair or all samples are equal.
+    """
+    distances = pairwise_mse(rows)
+    batch = len(ids)
+    same_group = (ids[:, None] == ids[None, :]).to(distances.dtype)
+    if normalization == "pairs":
+        distinct = 1 - torch.eye(batch, dtype=distances.dtype, device=distances.device)
+        same_pairs = (same_group * distinct).sum()
+        numerator = (same_group * distances).sum() / same_pairs.clamp(min=1)
+        denominator = distances.sum() / distinct.sum()
+    elif normalization == "printed":
+        size_of_own_group = same_group.sum(1)
+        numerator = (same_group * distances / size_of_own_group[:, None] ** 2).sum()
+        denominator = distances.sum() / batch**2
+    else:
+        raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
+    no_structure = denominator == 0  # a dead or constant layer; NaN is not equal to 0 and passes through
+    return torch.where(no_structure, numerator * 0, numerator / torch.where(no_structure, 1, denominator))

@@ -1,0 +1,60 @@
+"""Where and by what each check of the operator runs: every device with every backend."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+KERNELS = Path(__file__).parents[2] / "kernels"
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
+def runs_triton_on(device: torch.device) -> str | None:
+    """None, or why Triton is not expected to run there; never asked of the package, which could be wrong."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (its wheels are for Linux)"
+    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        return "Triton kernels run on the GPU here, not in the interpreter"
+    return None
+
+
+@pytest.fixture(params=["reference", "torch", "triton"])
+def backend(request: pytest.FixtureRequest, device: torch.device) -> str:
+    if request.param == "triton" and (reason := runs_triton_on(device)):
+        pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture(params=["torch", "triton"])
+def closed_form_backend(request: pytest.FixtureRequest, device: torch.device) -> str:
+    """The two backends behind the registered operators."""
+    if request.param == "triton" and (reason := runs_triton_on(device)):
+        pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture
+def fresh_python() -> Callable[..., str]:
+    """Run code in a new interpreter that sees no GPU and no ``TRITON_INTERPRET``; gives what it printed."""
+
+    def run(code: str, **environment: str) -> str:
+        inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        environment = {**inherited, "PYTHONPATH": str(KERNELS), "CUDA_VISIBLE_DEVICES": "", **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

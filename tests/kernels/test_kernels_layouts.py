@@ -1,0 +1,98 @@
+"""Every way a batch can lie in memory: the same numbers, and gradients in the layout of the features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from dainv_kernels import invariance_loss
+from kernels_checks import assert_true, evaluate
+from kernels_inputs import CONSECUTIVE, B, D, consecutive_groups, noise, shuffled
+from torch import Tensor
+
+# Group structure comes from the partition alone here: pure noise has loss and gradient enough for a comparison.
+DENSE: dict[str, Callable[[], Tensor]] = {
+    "rows": lambda: noise(B, D),
+    "one feature": lambda: noise(B, 1),
+    "transposed": lambda: noise(D, B).t(),
+    "one feature, transposed": lambda: noise(1, B).t(),
+    "tokens": lambda: noise(B, 6, 8),
+    "tokens, channels first": lambda: noise(B, 6, 8).transpose(1, 2),
+    "images": lambda: noise(B, 6, 5, 4),
+    "images, channels last": lambda: noise(B, 6, 5, 4).contiguous(memory_format=torch.channels_last),
+    "images of one pixel, channels last": lambda: noise(B, 24, 1, 1).contiguous(memory_format=torch.channels_last),
+    "images of one channel, channels last": lambda: noise(B, 1, 5, 4).contiguous(memory_format=torch.channels_last),
+    "images, batch innermost": lambda: noise(6, 5, 4, B).permute(3, 0, 1, 2),
+    "images, batch between": lambda: noise(6, B, 5, 4).transpose(0, 1),
+    "volumes, channels last": lambda: noise(B, 3, 2, 4, 5).contiguous(memory_format=torch.channels_last_3d),
+    "part of a larger batch": lambda: noise(B + 10, D)[3 : B + 3],
+}
+STRIDED: dict[str, Callable[[], Tensor]] = {
+    "every other row": lambda: noise(2 * B, D)[::2],
+    "padded rows": lambda: noise(B, 128)[:, :D],
+    "padded rows, unaligned": lambda: noise(B, 128)[:, 13 : 13 + D],
+    "every other column": lambda: noise(B, 2 * D)[:, ::2],
+    "one column": lambda: noise(B, D)[:, 5:6],
+    "expanded features": lambda: noise(B, 1).expand(B, D),
+    "every other image, channels last": lambda: noise(2 * B, 6, 5, 4).contiguous(memory_format=torch.channels_last)[
+        1::2
+    ],
+    "some channels": lambda: noise(B, 12, 5, 4)[:, 3:9],
+    "inside of images, channels last": lambda: noise(B, 6, 7, 6).contiguous(memory_format=torch.channels_last)[
+        :, :, 1:-1, 1:-1
+    ],
+    "expanded pixels": lambda: noise(B, 6, 1, 1).expand(B, 6, 5, 4),
+    "expanded channels": lambda: noise(B, 1, 5, 4).expand(B, 6, 5, 4),
+}
+LAYOUTS = DENSE | STRIDED
+
+
+def like(features: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The same values in the same strides: ``.to`` alone would tidy up what is not dense."""
+    span = 1 + sum((size - 1) * stride for size, stride in zip(features.shape, features.stride(), strict=True))
+    storage = features.as_strided((span,), (1,)).to(device, dtype)
+    return storage.as_strided(features.shape, features.stride())
+
+
+@pytest.mark.parametrize("order", ["consecutive", "shuffled"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_does_not_change_the_numbers(backend: str, device: torch.device, layout: str, order: str) -> None:
+    x = like(LAYOUTS[layout](), torch.float32, device)
+    assert x.stride() == LAYOUTS[layout]().stride()
+    if order == "consecutive":
+        assert_true(x, CONSECUTIVE.to(device), backend, groups=consecutive_groups(device))
+    else:
+        assert_true(x, shuffled(CONSECUTIVE).to(device), backend)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", DENSE)
+def test_gradient_lies_in_memory_as_the_features_do(
+    backend: str, device: torch.device, layout: str, dtype: torch.dtype
+) -> None:
+    # Not a leaf's .grad, which autograd lays out like the leaf: the gradient as it reaches the layer before.
+    x = like(DENSE[layout](), dtype, device)
+    _, gradient = evaluate(x, CONSECUTIVE.to(device), backend)
+    assert gradient.stride() == x.stride()
+
+
+@pytest.mark.parametrize("layout", DENSE)
+def test_gradient_of_a_leaf_lies_in_memory_as_the_leaf_does(
+    closed_form_backend: str, device: torch.device, layout: str
+) -> None:
+    x = like(DENSE[layout](), torch.float32, device).requires_grad_()
+    invariance_loss(x, CONSECUTIVE.to(device), backend=closed_form_backend).backward()
+    assert x.grad is not None
+    assert x.grad.stride() == x.stride()
+
+
+@pytest.mark.parametrize("layout", ["images, channels last", "padded rows", "every other row", "tokens"])
+def test_features_are_viewed_and_not_copied(device: torch.device, layout: str) -> None:
+    from dainv_kernels.layout import sample_rows
+
+    x = like(LAYOUTS[layout](), torch.float32, device)
+    rows = sample_rows(x)
+    assert rows.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+    assert rows.shape == (B, x[0].numel())
+    assert rows.stride(1) == 1
