@@ -19,3 +19,32 @@ lint: $(READY)
 	$(BIN)/mypy
 
 check: lint test
+
+# A baseline and an invariance network on handwritten digits, analysed together: minutes on two cores.
+DEMO_RUNS ?= runs/demo
+DEMO_OPTIONS ?= --epochs 50 --width 0.25
+
+demo: $(READY)
+	rm -rf $(DEMO_RUNS)
+	$(BIN)/dainv train --data digits --batch-norm $(DEMO_OPTIONS) --alpha 0 --run-dir $(DEMO_RUNS)/baseline
+	$(BIN)/dainv train --data digits --batch-norm $(DEMO_OPTIONS) --fused --run-dir $(DEMO_RUNS)/invariance
+	$(BIN)/dainv analyze $(DEMO_RUNS)/baseline $(DEMO_RUNS)/invariance
+
+# The published recipe, both arms, then Figures 1 and 2; interrupted runs go on where they were. Weeks without a GPU:
+# FIGURE_OPTIONS='--epochs 10 --batch-norm' scales it down.
+FIGURE_RUNS ?= runs
+FIGURE_OPTIONS ?= --epochs 350
+
+figures: $(READY)
+	for arm in "baseline 0" "invariance 0.1"; do set -- $$arm; run=$(FIGURE_RUNS)/$$1; \
+	  if test -e $$run/config.json; then $(BIN)/dainv train --resume --run-dir $$run; \
+	  else $(BIN)/dainv train --fused $(FIGURE_OPTIONS) --alpha $$2 --run-dir $$run; fi || exit; done
+	$(BIN)/dainv analyze $(FIGURE_RUNS)/baseline $(FIGURE_RUNS)/invariance
+
+# All that only a GPU can show: the tests marked so, then the cost of a step.
+gpu-check: $(READY)
+	$(BIN)/python -m pytest -q -m gpu
+	$(BIN)/dainv-bench overhead --device cuda
+
+clean:
+	rm -rf $(VENV) runs/demo

@@ -148,23 +148,28 @@ def evaluate(run_dir: str, data: str | None, data_root: str, batch_size: int, de
 @main.command(short_help="Invariance scores, loss dynamics, figures and a report of runs.")
 @click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...")
 @click.option("--data", default=None, help="Other data than the runs were trained on.")
-@click.option("--data-root", default=_default.data_root, help="Where downloads go.")
+@click.option("--data-root", default=None, help="Where downloads go.  [default: where the run's went]")
 @click.option("--transform", default="half-extremes", help="G of Eq. 2, an augmentation scheme.")
 @click.option("--repeats", default=5, help="Transformations of each image.")
-@click.option("--images", type=int, default=None, help="Only the first so many test images.  [default: all]")
+@click.option("--images", type=int, default=None, help="Only so many test images, drawn by the seed.  [default: all]")
 @click.option("--batch-size", default=256, help="Images at a time; does not change the scores.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-@click.option("--seed", default=0, help="Of the transformations.")
-def analyze(run_dirs: tuple[str, ...], **options: Any) -> None:
+@click.option("--seed", default=0, help="Of the transformations and of the choice of images.")
+def analyze(run_dirs: tuple[str, ...], device: str, **options: Any) -> None:
     """Figure 1 (invariance score per layer, Eq. 2), Figure 2 (loss dynamics) and a report.
 
-    Results go to analysis/ in the first run directory; with several runs they are compared.
+    Results go to analysis/ in the run directory. Several runs are compared, and what compares them goes to the first.
     """
     from dainv.analysis import analyze as run_analysis
     from dainv.reporting import progress_bar
+    from dainv.training import resolve_device
 
     with progress_bar(console) as progress:
-        result = run_analysis(run_dirs, progress=progress, **options)
+        result = run_analysis(run_dirs, device=resolve_device(device), progress=progress, **options)
+    for note in result.notes:
+        click.echo(note, err=True)
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
     console.print(result.table())
     console.print(f"report: {result.report}", soft_wrap=True)
 

@@ -44,9 +44,9 @@ class ConsoleReporter:
         """Take the bar away."""
         self._progress.stop()
 
-    def step(self, step: int, total_steps: int, epoch: int, loss: float) -> None:
+    def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
         """Move the bar."""
-        description = f"epoch {epoch}  loss {loss:.4f}"
+        description = f"epoch {epoch}  loss {loss:.4f}  {images_per_second:.0f} images/s"
         self._progress.update(self._task, completed=step, total=total_steps, description=description)
 
     def epoch(self, record: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,15 @@ import torch
 from dainv.errors import UserError
 
 _CHECKPOINTS_KEPT = 2
+
+# Results of the analysis, in the run's analysis/ folder.
+SCORES = "scores.npz"
+SCORES_TABLE = "scores.csv"
+DYNAMICS_TABLE = "dynamics.csv"
+SCORES_FIGURE = "figure1"  # .png and .svg
+DYNAMICS_FIGURE = "figure2"
+REPORT = "report.html"
+SUMMARY = "summary.json"
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -173,6 +183,9 @@ class RunDirectory:
         """
         for path in reversed(self.checkpoints()):
             try:
+                with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+                    if (bad := archive.testzip()) is not None:
+                        raise ValueError(f"wrong checksum of {bad}")
                 state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
                 state["step"], state["model"]
                 return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import signal
 import sys
 import time
@@ -41,7 +42,7 @@ class Interrupted(Exception):  # not an error: the state is saved
 class Reporter(Protocol):
     """Who is told how training goes."""
 
-    def step(self, step: int, total_steps: int, epoch: int, loss: float) -> None:
+    def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
         """Every step, or every so many where reading the loss makes the host wait for the device."""
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -104,6 +105,7 @@ class Trainer:
         self.device = resolve_device(settings.device)
         self.backend = resolve_backend(settings, self.device, reporter.message)
         if settings.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
         self.data = replace(data, train=data.train.to(self.device), test=data.test.to(self.device))
@@ -304,9 +306,9 @@ class Trainer:
             group["lr"] = self.settings.learning_rate_at(epoch, self.n_epochs)
         self.model.train()
         check_every = 1 if self.device.type == "cpu" else _GPU_CHECK_EVERY
-        begun = time.perf_counter() - seconds
-        saved = time.perf_counter()
-        checked = self.step
+        started = saved = time.perf_counter()
+        begun = started - seconds
+        first = checked = self.step
         while self.step < stop:
             total, row = self._objective(*self._training_batch(self.step))
             self.losses[self.step % self.steps_per_epoch] = row
@@ -316,7 +318,8 @@ class Trainer:
             if stopping or self.step - checked >= check_every:
                 self._check(checked)
                 checked = self.step
-                self.reporter.step(self.step, self.total_steps, epoch + 1, float(row[_TOTAL]))
+                speed = (self.step - first) * self.settings.batch_size / (time.perf_counter() - started)
+                self.reporter.step(self.step, self.total_steps, epoch + 1, float(row[_TOTAL]), speed)
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
             self.optimizer.step()

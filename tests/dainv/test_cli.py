@@ -1,0 +1,125 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dainv.cli import main
+
+TRAIN = ["--data", "digits", "--width", "0.05", "--batch-size", "16", "--views", "4", "--device", "cpu"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "run"
+    result = invoke("train", *TRAIN, "--steps", 4, "--run-dir", path)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_train_prints_a_line_an_epoch_where_no_terminal_is(run_dir, tmp_path):
+    result = invoke("train", *TRAIN, "--steps", 95, "--run-dir", tmp_path / "run")
+    lines = [line for line in result.output.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 3  # before any update, a whole epoch of 90 updates, five more
+    assert "\x1b" not in result.output
+    assert "run directory:" in result.output
+
+
+def test_evaluate_agrees_with_the_last_record(run_dir):
+    result = invoke("evaluate", run_dir, "--device", "cpu")
+    last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert result.exit_code == 0
+    assert f"{100 * last['test']['accuracy']:.2f} %" in result.output
+
+
+def test_layers_lists_names_shapes_and_dimensions():
+    result = invoke("layers", "allcnn", "--pattern", "layer?")
+    assert result.exit_code == 0
+    assert "98,304" in result.output
+    assert "192 × 8 × 8" in result.output
+
+
+def test_layers_takes_torchvision_models_runs_and_functions(run_dir, tmp_path, monkeypatch):
+    assert "layer1.0.conv1" in invoke("layers", "resnet18", "--image-size", 64).output
+    assert "layer9" in invoke("layers", run_dir).output
+    (tmp_path / "mine.py").write_text("import torch\ndef net():\n    return torch.nn.Sequential(torch.nn.Flatten())\n")
+    monkeypatch.chdir(tmp_path)
+    assert "3072" in invoke("layers", "mine:net").output.replace(",", "")
+
+
+def test_env_names_versions_and_backends():
+    output = invoke("env").output
+    for word in ("torch", "commit", "backends.triton", "cpu"):
+        assert word in output
+
+
+MISTAKES = {
+    "no such data": (["train", "--data", "nothing.npz"], "nothing.npz: no such file"),
+    "unknown data": (["train", "--data", "imagenot"], "cifar10"),
+    "batch no multiple of views": (["train", "--data", "digits", "--batch-size", "10", "--views", "4"], "multiple"),
+    "unknown scheme": (["train", "--data", "digits", "--augmentation", "strong"], "heavier"),
+    "unknown device": (["train", "--data", "digits", "--device", "tpu9"], "--device tpu9"),
+    "unknown backend": (["train", "--data", "digits", "--backend", "fast"], "--backend"),
+    "resume without a run": (["train", "--resume"], "--run-dir"),
+    "resume of nothing": (["train", "--resume", "--run-dir", "nothing"], "no such run directory"),
+    "evaluate of nothing": (["evaluate", "nothing"], "no such run directory"),
+    "analysis of nothing": (["analyze", "nothing"], "no such run directory"),
+    "unknown model": (["layers", "resnet19"], "resnet18"),
+    "no such layer": (["layers", "allcnn", "--pattern", "layr1"], "layer1"),
+    "no such function": (["layers", "os:nothing"], "nothing"),
+    "image too small": (["layers", "alexnet", "--image-size", "4"], "does not accept"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_answered_in_one_line(name, tmp_path, monkeypatch):
+    arguments, message = MISTAKES[name]
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.count("\n") == 1
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_wrong_usage_exits_2():
+    assert invoke("train", "--epochs", "many").exit_code == 2
+    assert invoke("trian").exit_code == 2
+    assert invoke("analyze").exit_code == 2
+
+
+def test_an_existing_run_directory_is_refused(run_dir):
+    result = invoke("train", *TRAIN, "--steps", 4, "--run-dir", run_dir)
+    assert result.exit_code == 1
+    assert "--resume" in result.output
+
+
+def test_a_setting_changed_on_resume_is_named(run_dir):
+    result = invoke("train", "--resume", "--run-dir", run_dir, "--seed", 3)
+    assert result.exit_code == 1
+    assert "--seed is 0" in result.output
+
+
+def test_resume_takes_the_settings_from_the_run(run_dir):
+    result = invoke("train", "--resume", "--run-dir", run_dir)
+    assert result.exit_code == 0, result.output
+    assert "resuming at step 4 of 4" in result.output
+
+
+def test_bad_npz_leaves_no_run_directory(tmp_path):
+    np.savez(tmp_path / "bad.npz", x_train=np.zeros(3))
+    result = invoke("train", "--data", tmp_path / "bad.npz", "--run-dir", tmp_path / "run")
+    assert result.exit_code == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_python_dash_m_is_the_same_command():
+    result = subprocess.run([sys.executable, "-m", "dainv", "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("dainv, version")

@@ -1,0 +1,133 @@
+import pytest
+import torch
+from dainv_kernels import Groups, invariance_loss
+from torch import nn
+
+import dainv
+from dainv.objective import combine
+
+PUBLISHED_WEIGHTS = [0.002704, 0.003606, 0.004808, 0.006412, 0.008550, 0.011402, 0.015205, 0.020276, 0.027038]
+
+
+def small_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def small_batch():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(8, 3, 2, 2, generator=generator)
+    return images, torch.tensor([0, 0, 1, 1, 2, 2, 0, 0]), torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+
+
+def test_exponential_weights_of_nine_layers_are_the_published_ones():
+    assert dainv.layer_weights(9) == pytest.approx(PUBLISHED_WEIGHTS, abs=5e-7)
+
+
+@pytest.mark.parametrize("scheme", ["exponential", "linear", "uniform"])
+@pytest.mark.parametrize("n_layers", [1, 2, 9])
+def test_weights_sum_to_alpha_and_grow_by_spread(scheme, n_layers):
+    weights = dainv.layer_weights(n_layers, alpha=0.3, spread=4.0, scheme=scheme)
+    assert sum(weights) == pytest.approx(0.3)
+    if n_layers > 1:
+        assert weights[-1] / weights[0] == pytest.approx(1 if scheme == "uniform" else 4)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"n_layers": 0}, {"alpha": 1.5}, {"alpha": -0.1}, {"spread": 0.0}, {"scheme": "quadratic"}]
+)
+def test_weights_name_the_argument_that_is_out_of_range(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        dainv.layer_weights(**{"n_layers": 3, **bad})
+
+
+def test_total_is_equation_4():
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, ["2", "4"], alpha=0.4, spread=3.0)
+    task = nn.functional.cross_entropy(model(images), labels)
+    total, returned_task, losses = objective(task, sources)
+    expected = 0.6 * task + sum(w * losses[name] for w, name in zip((0.1, 0.3), ("2", "4"), strict=True))
+    assert returned_task is task
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_losses_are_those_of_the_tapped_activations():
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2")
+    losses = objective(nn.functional.cross_entropy(model(images), labels), sources).invariance
+    assert torch.equal(losses["2"], invariance_loss(model[:3](images), sources))
+
+
+def test_gradient_is_that_of_the_weighted_sum():
+    images, labels, sources = small_batch()
+    grads = []
+    for by_hand in (False, True):
+        model = small_model().double()
+        objective = dainv.InvarianceObjective(model, "[24]", alpha=0.5)
+        task = nn.functional.cross_entropy(model(images.double()), labels)
+        if by_hand:
+            objective.remove()
+            first = model[:3](images.double())
+            second = model[3:5](first)
+            w1, w2 = dainv.layer_weights(2, 0.5)
+            total = 0.5 * task + w1 * invariance_loss(first, sources) + w2 * invariance_loss(second, sources)
+        else:
+            total = objective(task, sources).total
+        total.backward()
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-9, atol=1e-15)
+
+
+def test_alpha_zero_measures_without_gradient():
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "[24]", alpha=0.0)
+    task = nn.functional.cross_entropy(model(images), labels)
+    total, _, losses = objective(task, sources)
+    assert total.item() == task.item()
+    assert all(loss > 0 and not loss.requires_grad for loss in losses.values())
+
+
+def test_class_labels_may_be_the_groups():
+    model, (images, labels, _) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2")
+    losses = objective(nn.functional.cross_entropy(model(images), labels), labels).invariance
+    assert torch.equal(losses["2"], invariance_loss(model[:3](images), labels))
+
+
+def test_ids_and_groups_object_agree():
+    features = {"a": torch.rand(8, 5), "b": torch.rand(8, 7)}
+    ids = combine(torch.ones(()), features, torch.arange(8) // 2, (0.1, 0.2))
+    shared = combine(torch.ones(()), features, Groups.consecutive(4, 2), (0.1, 0.2))
+    assert ids.total.item() == pytest.approx(shared.total.item(), rel=1e-6)
+
+
+def test_unknown_layer_is_answered_with_near_names():
+    with pytest.raises(dainv.UserError, match="layer1"):
+        dainv.InvarianceObjective(dainv.AllCNNC(width=0.05), "layr1")
+
+
+def test_patterns_select_layers_in_the_order_of_the_model():
+    objective = dainv.InvarianceObjective(dainv.AllCNNC(width=0.05), ["layer9", "layer[1-3]"])
+    assert objective.layers == ["layer1", "layer2", "layer3", "layer9"]
+
+
+def test_activations_do_not_outlive_the_step():
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2")
+    objective(nn.functional.cross_entropy(model(images), labels), sources)
+    with pytest.raises(RuntimeError, match="have not run"):
+        objective(torch.zeros(()), sources)
+
+
+def test_measure_leaves_no_graph():
+    model, (images, _, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2")
+    model(images)
+    assert not objective.measure(sources)["2"].requires_grad
+
+
+def test_a_layer_with_several_outputs_is_refused_by_name():
+    model = nn.Sequential(nn.Flatten(), nn.LSTM(12, 4))
+    dainv.InvarianceObjective(model, "1")
+    with pytest.raises(dainv.UserError, match=r"'1' puts out a tuple"):
+        model(torch.rand(8, 3, 2, 2))

@@ -1,0 +1,164 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dainv import UserError
+from dainv.runs import RunDirectory, write_atomically
+
+
+def new_run(path):
+    return RunDirectory.create(path, {"layers": ["layer1"]}, {"python": "3"})
+
+
+def state(step):
+    return {"step": step, "model": {"weight": torch.full((3,), float(step))}}
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    run = new_run(tmp_path / "run")
+    run.append_metrics({"epoch": 0, "step": 0})
+    run.save_checkpoint(state(7))
+    again = RunDirectory.open(tmp_path / "run")
+    assert again.config == {"layers": ["layer1"]}
+    assert again.environment == {"python": "3"}
+    assert again.metrics() == [{"epoch": 0, "step": 0}]
+    assert again.load_checkpoint()["model"]["weight"].tolist() == [7.0] * 3
+
+
+def test_a_run_directory_moves(tmp_path):
+    new_run(tmp_path / "here").save_checkpoint(state(1))
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert RunDirectory.open(tmp_path / "there").load_checkpoint()["step"] == 1
+
+
+def test_existing_directories_are_not_overwritten(tmp_path):
+    new_run(tmp_path / "run")
+    with pytest.raises(UserError, match="--resume"):
+        new_run(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    new_run(tmp_path / "empty")
+
+
+def test_what_is_no_run_directory_is_said(tmp_path):
+    with pytest.raises(UserError, match="no such run directory"):
+        RunDirectory.open(tmp_path / "nothing")
+    with pytest.raises(UserError, match="not a run directory"):
+        RunDirectory.open(tmp_path)
+
+
+def test_the_newest_two_checkpoints_are_kept(tmp_path):
+    run = new_run(tmp_path / "run")
+    for step in (1, 2, 30):
+        run.save_checkpoint(state(step))
+    assert [p.name for p in run.checkpoints()] == ["step-000000002.pt", "step-000000030.pt"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path, damage):
+    run = new_run(tmp_path / "run")
+    run.save_checkpoint(state(1))
+    run.save_checkpoint(state(2))
+    newest = run.checkpoints()[-1]
+    content = bytearray(newest.read_bytes())
+    if damage == "truncate":
+        del content[len(content) // 2 :]
+    elif damage == "empty":
+        content.clear()
+    else:
+        place = content.find(torch.full((3,), 2.0).numpy().tobytes())
+        assert place > 0
+        content[place] ^= 0xFF
+    newest.write_bytes(bytes(content))
+    warnings = []
+    assert run.load_checkpoint(warn=warnings.append)["step"] == 1
+    assert len(warnings) == 1
+    assert "step-000000002.pt is damaged" in warnings[0]
+
+
+def test_no_readable_checkpoint_is_an_error(tmp_path):
+    run = new_run(tmp_path / "run")
+    with pytest.raises(UserError, match="no readable checkpoint"):
+        run.load_checkpoint()
+
+
+def test_checkpoints_are_not_unpickled(tmp_path):
+    run = new_run(tmp_path / "run")
+    run.save_checkpoint(state(1))
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("unpickled",))
+
+    torch.save({"step": 2, "model": Evil()}, run.path / "checkpoints" / "step-000000002.pt")
+    warnings = []
+    assert run.load_checkpoint(warn=warnings.append)["step"] == 1
+    assert len(warnings) == 1
+
+
+def test_a_torn_record_is_left_out(tmp_path):
+    run = new_run(tmp_path / "run")
+    run.append_metrics({"epoch": 0, "step": 0})
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 1, "st')
+    assert run.metrics() == [{"epoch": 0, "step": 0}]
+
+
+def test_resuming_drops_records_after_the_checkpoint(tmp_path):
+    run = new_run(tmp_path / "run")
+    for epoch in range(3):
+        run.append_metrics({"epoch": epoch, "step": 10 * epoch})
+    run.keep_metrics_until(10)
+    run.append_metrics({"epoch": 2, "step": 20})
+    assert [record["epoch"] for record in run.metrics()] == [0, 1, 2]
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nan_never_reaches_a_json_file(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        new_run(tmp_path / "run").append_metrics({"loss": float("nan")})
+
+
+FULL_DISK = """
+import resource, sys, torch
+from dainv.errors import UserError
+from dainv.runs import RunDirectory
+run = RunDirectory.open(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    run.save_checkpoint({"step": 2, "model": {"weight": torch.rand(1_000_000)}})
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_checkpoint_that_does_not_fit_keeps_the_old_ones(tmp_path):
+    run = new_run(tmp_path / "run")
+    run.save_checkpoint(state(1))
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(run.path)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be written" in result.stdout
+    assert run.load_checkpoint()["step"] == 1
+    assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["step-000000001.pt"]
+
+
+def test_config_is_plain_json(tmp_path):
+    run = new_run(tmp_path / "run")
+    assert json.loads((run.path / "config.json").read_text()) == run.config
