@@ -105,19 +105,15 @@ def train(ctx: click.Context, run_dir: str | None, resume: bool, **options: Any)
 
 
 def _resumed_options(ctx: click.Context, run_dir: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The run's own settings; an option on the command line has to agree with them."""
+    """The run's own settings, under those on the command line; training refuses what may not change."""
     from dainv.runs import RunDirectory
 
-    saved = RunDirectory.open(run_dir).config["settings"]
-    for name, value in options.items():
-        given = ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        free = name in ("device", "data_root", "data", "checkpoint_minutes")  # the same run on another machine
-        if given and value != saved.get(name) and not free:
-            raise UserError(f"--resume: --{name.replace('_', '-')} is {saved.get(name)} in {run_dir}, not {value}")
-        if given and free:
-            saved[name] = value
-    known = {field.name for field in fields(TrainSettings)}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items() if name in known}
+    saved = {
+        name: tuple(v) if isinstance(v, list) else v
+        for name, v in RunDirectory.open(run_dir).config["settings"].items()
+    }
+    given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    return {**{field.name: saved[field.name] for field in fields(TrainSettings) if field.name in saved}, **given}
 
 
 @main.command(short_help="Accuracy of a trained run.")

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from dainv.errors import UserError
 from dainv.objective import SCHEMES
 
+# Settings that a resumed run may change: where things are and how often to save, not what is computed.
+RESUMABLE = ("data", "data_root", "device", "checkpoint_minutes")
+
 
 @dataclass(frozen=True)
 class TrainSettings:

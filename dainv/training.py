@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import signal
@@ -27,7 +28,7 @@ from dainv.evaluation import accuracy
 from dainv.models.loading import model_from_config
 from dainv.objective import Objective, combine, layer_weights
 from dainv.runs import RunDirectory
-from dainv.settings import TrainSettings
+from dainv.settings import RESUMABLE, TrainSettings
 from dainv.taps import evaluating
 
 # Columns of the table of losses that come before those of the layers.
@@ -222,6 +223,19 @@ class Trainer:
             "the last good checkpoint is kept (a smaller --learning-rate may help)"
         )
 
+    def _check_weights(self) -> None:
+        """Keep an update that ruined the network out of the checkpoints; the losses show it only a step later.
+
+        Raises:
+            UserError: names the step and the first layer.
+        """
+        for name, value in self.model.state_dict().items():
+            if not bool(value.isfinite().all()):
+                raise UserError(
+                    f"step {self.step}: the update made {name} infinite or not a number; "
+                    "the last good checkpoint is kept (a smaller --learning-rate may help)"
+                )
+
     def _record(self, epoch: int, n_steps: int, seconds: float) -> dict[str, Any]:
         means = self.losses[:n_steps].double().mean(0).tolist()
         return {
@@ -273,15 +287,14 @@ class Trainer:
             UserError: a loss that is not a number, or a file that cannot be written.
         """
         seconds = 0.0
-        if resume and run.checkpoints():
-            seconds = self._restore(run.load_checkpoint(self.device, self.reporter.message))
-            run.keep_metrics_until(self.step)
-            self.reporter.message(f"resuming at step {self.step} of {self.total_steps}")
-        elif resume:
-            run.keep_metrics_until(-1)
-        if not run.metrics():
-            self._before_any_update(run)
         with _Signals() as signals:
+            if resume and run.checkpoints():
+                seconds = self._restore(run.load_checkpoint(self.device, self.reporter.message))
+                run.keep_metrics_until(self.step)
+                self.reporter.message(f"resuming at step {self.step} of {self.total_steps}")
+            else:
+                run.keep_metrics_until(-1)
+                self._before_any_update(run)
             while self.step < self.total_steps:
                 self._epoch(run, signals, seconds)
                 seconds = 0.0
@@ -313,9 +326,9 @@ class Trainer:
             total, row = self._objective(*self._training_batch(self.step))
             self.losses[self.step % self.steps_per_epoch] = row
             self.step += 1
-            due = time.perf_counter() - saved > 60 * self.settings.checkpoint_minutes
-            stopping = due or signals.received or self.step == stop
-            if stopping or self.step - checked >= check_every:
+            interrupted = signals.received
+            save = interrupted or time.perf_counter() - saved > 60 * self.settings.checkpoint_minutes
+            if save or self.step == stop or self.step - checked >= check_every:
                 self._check(checked)
                 checked = self.step
                 speed = (self.step - first) * self.settings.batch_size / (time.perf_counter() - started)
@@ -323,12 +336,15 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
             self.optimizer.step()
-            if (due or signals.received) and self.step < stop:
+            if save and self.step < stop:
+                self._check_weights()
                 run.save_checkpoint(self.state(time.perf_counter() - begun))
                 saved = time.perf_counter()
-                if signals.received:
+                if interrupted:
                     raise Interrupted
-        record = self._record(epoch + 1, stop - epoch * self.steps_per_epoch, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        self._check_weights()
+        record = self._record(epoch + 1, stop - epoch * self.steps_per_epoch, seconds)
         run.append_metrics(record)  # first: a checkpoint without its record could not make it again
         run.save_checkpoint(self.state(0.0))
         self.reporter.epoch(record)
@@ -363,6 +379,21 @@ class _Signals(AbstractContextManager["_Signals"]):
             signal.signal(number, handler)
 
 
+def _refuse_changes(run: RunDirectory, config: dict[str, Any]) -> None:
+    """A resumed run has to be the run that was started.
+
+    Raises:
+        UserError: names the setting that differs.
+    """
+    started, now = run.config, json.loads(json.dumps(config))
+    for name, value in now["settings"].items():
+        if name not in RESUMABLE and started["settings"].get(name) != value:
+            option = name.replace("_", "-")
+            raise UserError(f"--resume: --{option} is {started['settings'].get(name)} in {run.path}, not {value}")
+    if started["data"]["sha256"] != now["data"]["sha256"]:
+        raise UserError(f"--resume: {now['settings']['data']} are other data than {run.path} was started with")
+
+
 def train(settings: TrainSettings, data: ImageData, run_path: str, reporter: Reporter, *, resume: bool) -> RunDirectory:
     """Train All-CNN-C and leave a run directory.
 
@@ -383,8 +414,7 @@ def train(settings: TrainSettings, data: ImageData, run_path: str, reporter: Rep
     trainer = Trainer(settings, data, reporter)
     if resume:
         run = RunDirectory.open(run_path)
-        if run.config["data"]["sha256"] != trainer.config["data"]["sha256"]:
-            raise UserError(f"{run_path}: --resume with other data than the run was started with ({settings.data})")
+        _refuse_changes(run, trainer.config)
     else:
         run = RunDirectory.create(run_path, trainer.config, environment())
     trainer.run(run, resume=resume)

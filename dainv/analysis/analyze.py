@@ -117,6 +117,11 @@ def _open(run_dirs: Sequence[str | Path]) -> list[RunDirectory]:
     for number, place in enumerate(places):
         if place in places[:number]:
             raise UserError(f"{run_dirs[number]}: given twice")
+    for run in runs:
+        try:
+            run.analysis_path(REPORT)
+        except OSError as error:  # told before the work, not after it
+            raise UserError(f"{run.path}: no analysis folder can be made in it ({error.strerror})") from None
     return runs
 
 
@@ -129,8 +134,9 @@ def _configuration(run: RunDirectory) -> dict[str, Any]:
         "data": ("name", "sha256", "n_test"),
     }
     for part, keys in needed.items():
+        section = config.get(part)
         for key in keys:
-            if key not in config.get(part, {}):
+            if not isinstance(section, dict) or key not in section:
                 raise UserError(f"{run.path}: config.json has no {part}.{key}; was it written by `dainv train`?")
     if not config.get("layers"):
         raise UserError(f"{run.path}: config.json names no layers")
@@ -159,9 +165,13 @@ def _load(run: RunDirectory, key: tuple[str, str, int | None], *, given: bool) -
 
 def _record(run: RunDirectory, step: int) -> dict[str, Any]:
     """Metrics of the last epoch that was complete at a step."""
-    records = [record for record in run.metrics() if record["step"] <= step]
-    if not records:
-        raise UserError(f"{run.path}: no metrics up to step {step}, that of its checkpoint")
+    try:
+        records = [record for record in run.metrics() if record["step"] <= step]
+        if not records:
+            raise UserError(f"{run.path}: no metrics up to step {step}, that of its checkpoint")
+        records[-1]["test"]["accuracy"], records[-1]["test"]["loss"]
+    except KeyError as error:
+        raise UserError(f"{run.path}: a record of its metrics lacks {error}; expected those of `dainv train`") from None
     return records[-1]
 
 

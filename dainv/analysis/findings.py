@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dainv.analysis.results import AnalyzedRun, Comparison, short_layer
+from dainv.analysis.results import BASELINE, AnalyzedRun, Comparison, short_layer
 from dainv.analysis.statistics import Estimate
 from dainv.scores import INPUT
 
@@ -72,9 +72,13 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _the(run: AnalyzedRun) -> str:
+    return f"the {run.label}" if run.label == BASELINE else run.label
+
+
 def _accuracies(runs: Sequence[AnalyzedRun]) -> str:
     each = [
-        f"{percent(run.accuracy)} for {run.label} after epoch {run.record['epoch']} "
+        f"{percent(run.accuracy)} for {_the(run)} after epoch {run.record['epoch']} "
         f"(n = {run.config['data']['n_test']:,} images)"
         for run in runs
     ]
@@ -135,7 +139,7 @@ def _against_reference(comparison: Comparison) -> list[str]:
     if unclear:
         parts.append(f"not clearly different at {layer_list(unclear, layers)}")
     return [
-        f"Compared with {comparison.reference.label}, the median σ of {comparison.other.label} is {'; '.join(parts)}."
+        f"Compared with {_the(comparison.reference)}, the median σ of {_the(comparison.other)} is {'; '.join(parts)}."
     ]
 
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from dainv.analysis.findings import interval, number, percent, signed
-from dainv.analysis.results import AnalyzedRun, Comparison, short_layer
+from dainv.analysis.results import AnalyzedRun, Comparison, kind, short_layer
 from dainv.analysis.statistics import RESAMPLES, Estimate
 from dainv.analysis.stylesheet import STYLESHEET
 from dainv.augment import Augmentation, augmentation
@@ -56,18 +56,19 @@ def report_html(
         scores_figure: Figure 1 as SVG, on light and on dark paper.
         dynamics_figure: Figure 2 likewise.
     """
-    title = f"Invariance of {' and '.join(dict.fromkeys(run.label for run in runs))}"
+    title = f"Invariance of {_and([run.name for run in runs])}"
     source = runs[0].source
     data = " and ".join(dict.fromkeys(run.data for run in runs))
+    kinds = [f"{run.name}: {kind(run.config)}. " for run in runs]
     lead = (
-        f"{source.images:,} test images of {data}, {source.repeats} transformations of each "
+        f"{''.join(kinds)}{source.images:,} test images of {data}, {source.repeats} transformations of each "
         f"(scheme {source.transform}). Intervals are 95 % intervals."
     )
     body = [
         f'<header><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p></header>',
         "<main>",
         _doubts(warnings),
-        f'<ul class="findings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in findings)}</ul>',
+        f'<ul class="findings">{"".join(f"<li>{_text(sentence)}</li>" for sentence in findings)}</ul>',
         _figure(scores_figure, _scores_alt(runs), _scores_caption(runs)),
         _figure(dynamics_figure, _dynamics_alt(runs), _dynamics_caption(runs)),
         _runs_section(runs),
@@ -84,6 +85,15 @@ def report_html(
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def _text(sentence: str) -> str:
+    """A sentence as HTML; a range such as 1–3 is kept on one line."""
+    return escape(sentence).replace("–", "\u2060–\u2060")
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _doubts(warnings: Sequence[str]) -> str:
@@ -270,7 +280,7 @@ def _dynamics_section(runs: Sequence[AnalyzedRun]) -> str:
             rows.append(
                 (
                     escape(short_layer(layer)),
-                    "–" if weights[column] is None else f"{weights[column]:.4f}",
+                    "–" if weights[column] is None else f"{weights[column]:.4f}" if weights[column] else "0",
                     number(curve[0], 3),
                     f"{number(curve[low], 3)} <small>({dynamics.epochs[low]})</small>",
                     f"{number(curve[high], 3)} <small>({dynamics.epochs[high]})</small>",

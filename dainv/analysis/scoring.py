@@ -149,19 +149,22 @@ def scores_of(
     if stored is not None and stored[1] == source:
         note(f"{run.name}: scores of step {source.step} taken from the earlier analysis")
         return stored
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="layers that are the same")  # shown in the results instead
-        scores = invariance_scores(
-            model,
-            images,
-            layers=config["layers"],
-            transform=augmentation(plan.transform),
-            repeats=plan.repeats,
-            batch_size=plan.batch_size,
-            device=plan.device,
-            seed=plan.seed,
-            progress=progress,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="layers that are the same")  # shown in the results instead
+            scores = invariance_scores(
+                model,
+                images,
+                layers=config["layers"],
+                transform=augmentation(plan.transform),
+                repeats=plan.repeats,
+                batch_size=plan.batch_size,
+                device=plan.device,
+                seed=plan.seed,
+                progress=progress,
+            )
+    except torch.OutOfMemoryError:
+        raise UserError(f"--batch-size {plan.batch_size}: more than the device's memory holds; choose less") from None
     text = json.dumps({"source": asdict(source), "dimensions": dict(scores.dimensions)})
     arrays: dict[str, Any] = {**scores.sigma, _SOURCE: np.array(text)}
     write_atomically(path, lambda file: np.savez(file, **arrays))

@@ -11,7 +11,7 @@ STYLESHEET = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
-  margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 50rem; background: var(--paper); color: var(--ink);
+  margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 56rem; background: var(--paper); color: var(--ink);
   font: 1.0625rem/1.55 Charter, "Bitstream Charter", "Iowan Old Style", "Palatino Linotype", Georgia, serif;
 }
 h1, h2, h3 { line-height: 1.2; font-weight: 600; text-wrap: balance; }
@@ -19,6 +19,7 @@ h1 { font-size: 1.85rem; margin: 0 0 .4rem; }
 h2 { font-size: 1.3rem; margin: 2.8rem 0 .8rem; padding-top: .9rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 1.8rem 0 .4rem; }
 p, ul { margin: .6rem 0; }
+p, ul, figcaption { max-width: 46rem; }
 .lead { color: var(--soft); margin: 0 0 1.5rem; }
 .findings { padding-left: 1.2rem; }
 .findings li { margin: .45rem 0; }
@@ -29,11 +30,12 @@ figure img { display: block; width: 100%; height: auto; }
 figcaption, .note, table, dl {
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; font-size: .875rem;
 }
+table { font-size: .8125rem; }
 figcaption, .note { color: var(--soft); line-height: 1.5; }
 figcaption b { color: var(--ink); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; line-height: 1.35; }
-th, td { padding: .28rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: .28rem .45rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; vertical-align: bottom; }
 thead th { border-bottom: 1px solid var(--ink); }
 th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: var(--paper); }
@@ -58,10 +60,12 @@ code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-si
 @media print {
   @page { margin: 18mm 16mm; }
   body { padding: 0; max-width: none; font-size: 10.5pt; }
-  h2 { break-after: avoid; }
-  figure, tr, .equation { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  figure, table, .equation { break-inside: avoid; }
   .scroll, .equation { overflow: visible; }
-  figure img { width: 100%; }
-  table { font-size: 8.5pt; }
+  figure { margin: 1rem 0; }
+  figure img { width: 88%; margin: 0 auto; }
+  figcaption, .note { font-size: 8.5pt; }
+  table, dl { font-size: 8pt; }
 }
 """

@@ -110,7 +110,7 @@ def test_failing_download_is_one_line(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(datasets, "CIFAR10", fail)
-    with pytest.raises(UserError, match="no route to host.*FILE.npz"):
+    with pytest.raises(UserError, match=r"no route to host.*FILE\.npz"):
         load_data("cifar10", root=tmp_path)
 
 
@@ -175,5 +175,5 @@ def test_no_batch_holds_an_image_twice_where_the_pass_is_no_multiple():
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(UserError, match="16 source images.*10"):
+    with pytest.raises(UserError, match=r"16 source images.*10"):
         ViewSampler(10, 16, seed=0)

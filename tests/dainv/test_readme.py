@@ -40,8 +40,10 @@ def test_commands_have_the_options_that_are_shown():
 def test_make_demo_runs_to_the_report(tmp_path):
     ready = f"{sys.prefix}/.ready"
     result = subprocess.run(
-        ["make", "-C", ROOT, "-o", ready, "demo", f"VENV={sys.prefix}", f"DEMO_RUNS={tmp_path}/demo"]
-        + ["DEMO_OPTIONS=--epochs 1 --width 0.05"],
+        [
+            *("make", "-C", ROOT, "-o", ready, "demo", f"VENV={sys.prefix}"),
+            *(f"DEMO_RUNS={tmp_path}/demo", "DEMO_OPTIONS=--epochs 1 --width 0.05"),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -148,7 +148,9 @@ def test_the_baseline_logs_the_same_curves_without_their_gradient(tmp_path, tiny
 def test_the_objective_makes_training_views_more_alike(tmp_path, tiny):
     final = {}
     for alpha in (0.0, 0.9):
-        directory, _ = run(tmp_path, tiny, f"alpha{alpha}", epochs=15, alpha=alpha, batch_norm=True, width=0.1)
+        directory, _ = run(
+            tmp_path, tiny, f"alpha{alpha}", epochs=20, alpha=alpha, batch_norm=True, width=0.1, learning_rate=0.05
+        )
         final[alpha] = directory.metrics()[-1]["train"]["invariance"]["layer8"]
     assert final[0.9] < 0.7 * final[0.0]
 
@@ -165,11 +167,11 @@ def test_two_runs_end_in_the_same_bits(tmp_path, tiny):
 def test_fifty_fused_and_unfused_steps_give_the_same_losses(tmp_path, tiny):
     traces = {}
     for fused in (False, True):
-        _, recorder = run(tmp_path, tiny, f"fused-{fused}", steps=50, fused=fused, alpha=0.5)
+        _, recorder = run(tmp_path, tiny, f"fused-{fused}", steps=50, fused=fused, width=0.1)
         traces[fused] = recorder.losses
         assert recorder.messages == []
     assert len(traces[True]) == 50
-    assert traces[True] == pytest.approx(traces[False], rel=1e-4)
+    assert traces[True] == pytest.approx(traces[False], rel=1e-5)  # a gradient wrong by a per cent moves it by 1e-3
 
 
 def test_fused_without_triton_says_so_once_and_trains(tmp_path, tiny, monkeypatch):
@@ -187,6 +189,15 @@ def test_a_nan_stops_the_run_and_names_step_and_layer(tmp_path, tiny):
         run(tmp_path, tiny, epochs=50, learning_rate=1e6)
     kept = RunDirectory.open(tmp_path / "run").load_checkpoint()
     assert all(value.isfinite().all() for value in kept["model"].values())
+
+
+def test_an_update_that_ruins_the_weights_is_not_saved(tmp_path, tiny):
+    """The losses of the last step of an epoch are finite; the weights it leaves are not."""
+    with pytest.raises(UserError, match=r"step 1: the update made layer\d"):
+        run(tmp_path, tiny, steps=1, learning_rate=3e38, momentum=0.99)
+    directory = RunDirectory.open(tmp_path / "run")
+    assert directory.load_checkpoint()["step"] == 0
+    assert [record["epoch"] for record in directory.metrics()] == [0]
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny):

@@ -1,0 +1,92 @@
+"""Run directories for the tests of the analysis: a real network with random weights, made-up losses, no training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dainv.data import load_data
+from dainv.environment import environment
+from dainv.models.loading import model_from_config
+from dainv.runs import RunDirectory
+from dainv.settings import TrainSettings
+
+LAYERS = [f"layer{number}" for number in range(1, 10)]
+TEST_IMAGES = 30
+
+
+def save_data(path: Path, seed: int = 0) -> Path:
+    """Coloured blobs, 8 x 8 pixels, three classes in order, as an .npz file."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, size=(TEST_IMAGES + 12, 4, 4, 3))
+    images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
+    labels = np.sort(rng.integers(0, 3, size=len(images)))
+    labels[[0, -1]] = 0, 2
+    np.savez(
+        path,
+        x_train=images[TEST_IMAGES:],
+        y_train=labels[TEST_IMAGES:],
+        x_test=images[:TEST_IMAGES],
+        y_test=labels[:TEST_IMAGES],
+        classes=np.array(["a", "b", "c"]),
+    )
+    return path
+
+
+def records(epochs: int, layers: list[str] = LAYERS, accuracy: float = 0.9) -> list[dict[str, Any]]:
+    """Metrics of epochs 0 to ``epochs``: every layer's loss starts at 0.8 and moves its own way."""
+    rng = np.random.default_rng(1)
+    found = []
+    for epoch in range(epochs + 1):
+        share = (epoch / max(1, epochs)) ** 0.5
+        losses = [0.8 - 0.08 * (place - 2) * share + 0.01 * rng.random() for place in range(len(layers))]
+        found.append(
+            {
+                "epoch": epoch,
+                "step": 2 * epoch,
+                "learning_rate": 0.01,
+                "train": {
+                    "loss": 1.0,
+                    "task": 1.0,
+                    "accuracy": 0.5,
+                    "invariance": dict(zip(layers, losses, strict=True)),
+                },
+                "control": {"invariance": {layer: 1.05 * loss for layer, loss in zip(layers, losses, strict=True)}},
+                "test": {"loss": 0.4321, "accuracy": accuracy},
+                "images_per_second": None,
+                "seconds": 0.0,
+            }
+        )
+    return found
+
+
+def make_run(
+    path: Path, data: Path, *, alpha: float = 0.1, epochs: int = 3, seed: int = 0, accuracy: float = 0.9
+) -> RunDirectory:
+    """A run directory as training leaves it."""
+    images = load_data(str(data))
+    model = {"name": "allcnn", "n_classes": 3, "in_channels": 3, "batch_norm": True, "width": 0.05}
+    config = {
+        "settings": asdict(TrainSettings(data=str(data), alpha=alpha, epochs=epochs, width=0.05, batch_norm=True)),
+        "model": model,
+        "data": {
+            "name": images.name,
+            "classes": ["a", "b", "c"],
+            "image_shape": [3, 8, 8],
+            "n_train": 12,
+            "n_test": TEST_IMAGES,
+            "sha256": images.fingerprint(),
+        },
+        "layers": LAYERS,
+        "weights": [alpha / 9] * 9,
+    }
+    run = RunDirectory.create(path, config, environment())
+    for record in records(epochs, accuracy=accuracy):
+        run.append_metrics(record)
+    torch.manual_seed(seed)
+    run.save_checkpoint({"step": 2 * epochs, "model": model_from_config({"model": model}).state_dict()})
+    return run
