@@ -19,10 +19,11 @@ from dainv.settings import TrainSettings
 console = Console(highlight=False)
 
 
-class _Commands(click.Group):
+class CommandGroup(click.Group):
     """Turns a user's mistake into one line and exit code 1, an interruption into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -33,7 +34,7 @@ class _Commands(click.Group):
             ctx.exit(130)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="dainv")
 def main() -> None:
     """Data augmentation invariance: train for it and measure it."""

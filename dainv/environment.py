@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dainv_kernels import backend_status
 
 from dainv._version import __version__
+from dainv_kernels import backend_status
 
 _LIBRARIES = ("torch", "torchvision", "triton", "numpy", "scipy", "matplotlib", "scikit-learn")
 

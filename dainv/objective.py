@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from dainv_kernels import Groups, invariance_loss
 from torch import Tensor, nn
 
 from dainv.taps import Taps, match_layers
+from dainv_kernels import Groups, invariance_loss
 
 SCHEMES = ("exponential", "linear", "uniform")
 

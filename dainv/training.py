@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from dainv_kernels import Groups
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,6 +29,7 @@ from dainv.objective import Objective, combine, layer_weights
 from dainv.runs import RunDirectory
 from dainv.settings import RESUMABLE, TrainSettings
 from dainv.taps import evaluating
+from dainv_kernels import Groups
 
 # Columns of the table of losses that come before those of the layers.
 _TOTAL, _TASK, _ACCURACY, _LAYERS = 0, 1, 2, 3

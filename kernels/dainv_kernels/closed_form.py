@@ -115,15 +115,16 @@ def forward(rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor, views:
         for block in plan.blocks:
             difference, first, mean = _shifted(block.of(tile), block.of(buffer))
             # sum (x - x0)^2 - n (m - x0)^2 loses at most a factor 1 + n: n (m - x0)^2 is at most n times the result
-            within = torch.linalg.vector_norm(difference.flatten(1), dim=1).to(torch.float64).square()
-            within -= block.size * torch.linalg.vector_norm(mean, dim=1).to(torch.float64).square()
+            # (torch adds up pairwise in sum() but one after the other in norms, which would cost a digit)
+            within = difference.square_().flatten(1).sum(1).to(torch.float64)
+            within -= block.size * mean.square().sum(1).to(torch.float64)
             sums[0] += within @ weights[block.first_group : block.first_group + block.n_groups]
             sums[1] += within.sum()
             group_offsets.append((block.size, (first - origin).add_(mean)))
         tile_mean = torch.stack([size * offset.sum(0) for size, offset in group_offsets]).sum(0) / batch
         mean_offset[start:stop] = tile_mean
         for size, offset in group_offsets:
-            sums[1] += size * torch.linalg.vector_norm(offset - tile_mean).to(torch.float64).square()
+            sums[1] += size * (offset - tile_mean).square_().sum().to(torch.float64)
     loss = torch.where(sums[1] == 0, 0.0, sums[0] / sums[1])
     return loss.to(dtype), sums, mean_offset
 

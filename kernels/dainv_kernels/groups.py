@@ -21,12 +21,16 @@ class Groups:
         rows: ``(B,)`` int64, the samples sorted by group.
         bounds: ``(B + 1,)`` int64; group k is ``rows[bounds[k]:bounds[k + 1]]``; past the last group it stays at B.
         n_groups: 0-d int64, the number K of groups.
+        pairs_weights: ``(B,)`` float64, see :meth:`weights`.
+        printed_weights: ``(B,)`` float64, see :meth:`weights`.
         views: M where the batch is K groups of M consecutive samples, else 0. Kernels then skip the indirection.
     """
 
     rows: Tensor
     bounds: Tensor
     n_groups: Tensor
+    pairs_weights: Tensor
+    printed_weights: Tensor
     views: int = 0
 
     @classmethod
@@ -54,7 +58,7 @@ class Groups:
         sizes = torch.zeros(n, dtype=torch.int64, device=ids.device)
         sizes = sizes.scatter_add(0, group, torch.ones_like(group))  # integers: the order of additions cannot matter
         bounds = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        return cls(rows, bounds, starts_group.sum())
+        return cls(rows, bounds, starts_group.sum(), *_weights(bounds))
 
     @classmethod
     def consecutive(cls, n_groups: int, views: int, device: torch.device | str | None = None) -> Groups:
@@ -73,7 +77,7 @@ class Groups:
         n = n_groups * views
         rows = torch.arange(n, device=device)
         bounds = (torch.arange(n + 1, device=device) * views).clamp(max=n)
-        return cls(rows, bounds, torch.tensor(n_groups, device=device), views)
+        return cls(rows, bounds, torch.tensor(n_groups, device=device), *_weights(bounds), views)
 
     def __len__(self) -> int:
         """B, the number of samples."""
@@ -97,12 +101,20 @@ class Groups:
 
         Returns:
             ``(B,)`` float64, 0 past the last group.
+
+        Raises:
+            ValueError: unknown normalization.
         """
-        n = self.sizes().to(torch.float64)
-        batch = len(self)
-        if normalization == "pairs":
-            pairs = (n * (n - 1)).sum()
-            return torch.where(pairs > 0, n * (batch - 1) / pairs.clamp(min=1), 0.0)
-        if normalization == "printed":
-            return torch.where(n > 1, batch / n.clamp(min=1), 0.0)
-        raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
+        return self.pairs_weights if normalization == "pairs" else self.printed_weights
+
+
+def _weights(bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights under both normalizations; made with the groups, so that nine layers do not make them nine times."""
+    n = bounds.diff().to(torch.float64)
+    batch = len(n)
+    pairs = (n * (n - 1)).sum()
+    in_pairs = torch.where(pairs > 0, n * (batch - 1) / pairs.clamp(min=1), 0.0)
+    printed = torch.where(n > 1, batch / n.clamp(min=1), 0.0)
+    return in_pairs, printed

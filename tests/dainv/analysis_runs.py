@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from dainv.analysis.dynamics import read_dynamics
+from dainv.analysis.results import AnalyzedRun, kind
+from dainv.analysis.scoring import ScoreSource
 from dainv.data import load_data
 from dainv.environment import environment
 from dainv.models.loading import model_from_config
 from dainv.runs import RunDirectory
+from dainv.scores import InvarianceScores
 from dainv.settings import TrainSettings
 
 LAYERS = [f"layer{number}" for number in range(1, 10)]
@@ -90,3 +94,36 @@ def make_run(
     torch.manual_seed(seed)
     run.save_checkpoint({"step": 2 * epochs, "model": model_from_config({"model": model}).state_dict()})
     return run
+
+
+def analyzed_run(
+    folder: Path,
+    name: str = "run",
+    *,
+    alpha: float = 0.1,
+    sigma: dict[str, np.ndarray] | None = None,
+    epochs: int = 3,
+    accuracy: float = 0.9,
+    data_sha256: str = "0" * 64,
+    label: str | None = None,
+) -> AnalyzedRun:
+    """A run with made-up scores, ``(2, 40)`` a layer, that were never computed."""
+    data = folder / "data.npz"
+    run = make_run(
+        folder / name, data if data.exists() else save_data(data), alpha=alpha, epochs=epochs, accuracy=accuracy
+    )
+    if sigma is None:
+        rng = np.random.default_rng(0)
+        sigma = {layer: 0.4 + 0.2 * rng.normal(size=(2, 40)) for layer in ("input", *LAYERS)}
+    return AnalyzedRun(
+        run=run,
+        label=label or kind(run.config),
+        config=run.config,
+        environment=run.environment,
+        record=run.metrics()[-1],
+        data="data",
+        available=TEST_IMAGES,
+        scores=InvarianceScores(sigma, dict.fromkeys(sigma, 123)),
+        source=ScoreSource("0", 2 * epochs, "1" * 64, data_sha256, "half-extremes", 2, 40, 0),
+        dynamics=read_dynamics(run, LAYERS),
+    )

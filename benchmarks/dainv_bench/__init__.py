@@ -1,0 +1,1 @@
+"""Measures what data augmentation invariance costs; the harness behind ``dainv-bench``."""

@@ -1,0 +1,144 @@
+"""What is compared: ways to add Eq. 3 to the loss of a training step, each in its own plain form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dainv.objective import Objective, combine
+from dainv_kernels import Groups
+from dainv_kernels.backends import choose_backend, interpreted
+from dainv_kernels.layout import sample_rows
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an arm has to know beforehand about the batches it will see.
+
+    Attributes:
+        n_images: K, source images in a batch.
+        views: M, views of each, one after the other.
+        weights: alpha^(l) of Eq. 4, first layer first.
+        device: where the activations are.
+    """
+
+    n_images: int
+    views: int
+    weights: tuple[float, ...]
+    device: torch.device
+
+    @property
+    def batch_size(self) -> int:
+        """B, samples in a batch."""
+        return self.n_images * self.views
+
+
+# Task loss and activations (layer name -> (B, ...), first layer first) to what is differentiated.
+Criterion = Callable[[Tensor, Mapping[str, Tensor]], Objective]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        name: what it is called on the command line and in results.
+        description: what it does, in one line.
+        prepare: makes its criterion; what depends on the problem alone is done here and not timed.
+        why_not: None, or the reason why it cannot be timed on a device.
+        taps: whether it adds the invariance losses; the baseline does not.
+        cancels: whether distances come out as small differences of large squares; sets the error it is allowed.
+        ours: whether it is this toolkit's, which the verdict is about.
+    """
+
+    name: str
+    description: str
+    prepare: Callable[[Problem], Criterion]
+    why_not: Callable[[torch.device], str | None] = lambda _device: None
+    taps: bool = True
+    cancels: bool = False
+    ours: bool = False
+
+
+def _baseline(_problem: Problem) -> Criterion:
+    return lambda task, _activations: Objective(task, task, {})
+
+
+def _eq4(layer_loss: Callable[[Tensor], Tensor], weights: tuple[float, ...]) -> Criterion:
+    """Eq. 4 around any loss of one layer's ``(B, D)`` activations."""
+
+    def criterion(task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+        # Rows in the order of storage: flatten(1) would copy channels_last activations, which the published code,
+        # in a framework whose activations are stored that way, did not have to do.
+        losses = {name: layer_loss(sample_rows(features)) for name, features in activations.items()}
+        total = (1 - sum(weights)) * task
+        for loss, weight in zip(losses.values(), weights, strict=True):
+            total = total + weight * loss
+        return Objective(total, task, losses)
+
+    return criterion
+
+
+def _published(problem: Problem) -> Criterion:
+    """All B x B distances by |a|^2 - 2 a.b + |b|^2, and the ratio of their means under two masks."""
+    image = torch.arange(problem.batch_size, device=problem.device) // problem.views
+    # Every distinct pair once, i < j.
+    all_pairs = torch.ones(problem.batch_size, problem.batch_size, device=problem.device).triu(1)
+    same_image = all_pairs * (image[:, None] == image[None, :])
+    n_all, n_same = all_pairs.sum(), same_image.sum()
+
+    def layer_loss(rows: Tensor) -> Tensor:
+        squared_norms = rows.square().sum(1)
+        distances = (squared_norms[:, None] - 2 * rows @ rows.T + squared_norms[None, :]) / rows.shape[1]
+        return ((same_image * distances).sum() / n_same) / ((all_pairs * distances).sum() / n_all)
+
+    return _eq4(layer_loss, problem.weights)
+
+
+def _closed_form(problem: Problem) -> Criterion:
+    """W / T, the sums of squares around the means of the groups and of the batch, left to autograd."""
+    batch = problem.batch_size
+    factor = (batch - 1) / (batch - problem.n_images)
+
+    def layer_loss(rows: Tensor) -> Tensor:
+        groups = rows.unflatten(0, (problem.n_images, problem.views))
+        within = (groups - groups.mean(1, keepdim=True)).square().sum()
+        total = (rows - rows.mean(0)).square().sum()
+        return factor * within / total
+
+    return _eq4(layer_loss, problem.weights)
+
+
+def _ours(backend: str) -> Callable[[Problem], Criterion]:
+    def prepare(problem: Problem) -> Criterion:
+        groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
+        return lambda task, activations: combine(task, activations, groups, problem.weights, backend=backend)
+
+    return prepare
+
+
+def _why_not_triton(device: torch.device) -> str | None:
+    if interpreted():
+        return "Triton's interpreter is on (TRITON_INTERPRET=1); its times mean nothing"
+    try:
+        choose_backend("triton", torch.empty(1, device=device))
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+BASELINE = "baseline"
+CLOSED_FORM = Arm("closed-form", "sums of squares around means, plain autograd", _closed_form)
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm(BASELINE, "the same step with cross-entropy alone", _baseline, taps=False),
+        Arm("published", "B x B distances by the Gram identity, masks, plain autograd", _published, cancels=True),
+        CLOSED_FORM,
+        Arm("ours", "dainv's objective, backend torch", _ours("torch"), ours=True),
+        Arm("ours-fused", "dainv's objective, backend triton", _ours("triton"), _why_not_triton, ours=True),
+    )
+}

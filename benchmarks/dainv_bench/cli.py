@@ -1,0 +1,88 @@
+"""The command line of the benchmarks: options in, a table and a JSON file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+
+from dainv import __version__
+from dainv.cli import CommandGroup
+from dainv.reporting import progress_bar
+from dainv_bench.overhead import OverheadSettings, measure
+from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.tables import print_overhead
+
+console = Console(highlight=False)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="dainv-bench")
+def main() -> None:
+    """Measure what data augmentation invariance costs."""
+
+
+_default = OverheadSettings()
+_QUICK = {"rounds": 5, "warmup": 1}
+
+
+@main.command(short_help="What the objective adds to a training step.")
+@click.option("--batch-size", default=_default.batch_size, help="B, samples in a batch.")
+@click.option("--views", default=_default.views, help="M, views of each source image.")
+@click.option("--width", default=_default.width, help="Factor on the channels of the network.")
+@click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Normalise after every convolution.")
+@click.option("--rounds", type=int, help=f"Steps timed of each arm.  [default: {_default.rounds}]")
+@click.option("--warmup", type=int, help=f"Steps of each arm before.  [default: {_default.warmup}]")
+@click.option("--quick", is_flag=True, help=f"Only {_QUICK['rounds']} rounds, after {_QUICK['warmup']} warm-up step.")
+@click.option("--arms", default=",".join(_default.arms), help="What to compare with the baseline.")
+@click.option("--limit", default=_default.limit, help="Percent of a step the objective may cost; 10 is the paper's.")
+@click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--seed", default=_default.seed, help="Of parameters, batches and orders.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help=f"Where the JSON goes.  [default: {FOLDER}/overhead--MACHINE--DEVICE.json, overhead-quick--... with --quick]",
+)
+@click.pass_context
+def overhead(
+    ctx: click.Context,
+    rounds: int | None,
+    warmup: int | None,
+    quick: bool,
+    arms: str,
+    out: Path | None,
+    **options: Any,
+) -> None:
+    """Time a training step of All-CNN-C with and without the objective, side by side.
+
+    Ends with exit code 1 where the objective costs more than the limit. Ctrl-C keeps the rounds that are finished.
+    """
+    preset = _QUICK if quick else {"rounds": _default.rounds, "warmup": _default.warmup}
+    settings = OverheadSettings(
+        rounds=preset["rounds"] if rounds is None else rounds,
+        warmup=preset["warmup"] if warmup is None else warmup,
+        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
+        **options,
+    )
+    progress = progress_bar(console)
+    progress.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
+    with progress:
+        task = progress.add_task("starting", total=None)
+
+        def on_progress(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total, refresh=True)
+
+        result = measure(settings, on_progress)
+    print_overhead(console, result)
+    # A rehearsal must not take the place of a measurement.
+    suite = "overhead-quick" if quick else "overhead"
+    path = out or default_path(suite, result["environment"], torch.device(result["settings"]["device"]))
+    write_result(path, result)
+    console.print(f"written to {path}", soft_wrap=True, markup=False)
+    if result["interrupted"]:
+        ctx.exit(130)
+    if result["verdict"] and result["verdict"]["verdict"] == "above":
+        ctx.exit(1)

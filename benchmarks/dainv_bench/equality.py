@@ -1,0 +1,155 @@
+"""Before any time is taken: do all arms compute the same losses and the same gradient?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dainv.errors import UserError
+from dainv.models.allcnn import AllCNNC
+from dainv_bench.arms import CLOSED_FORM, Arm, Criterion, Problem
+from dainv_bench.workload import Batch
+from dainv_kernels.layout import sample_rows
+
+_U = 2.0**-24  # unit roundoff of float32
+
+# What float32 arithmetic may do to a loss and to the gradient of all parameters, relative to the truth below. "Seen"
+# is at initialisation, over widths, seeds, batch sizes, with and without batch normalisation.
+#
+# Sums of squares of deviations do not cancel: the rounding of a mean shifts a group as a whole and counts only
+# squared. What is left is the adding up of some 10^5 positive terms to a partial sum. Seen: up to 50 roundings.
+_LOSS_BOUND = 160 * _U  # 1e-5
+# The gradient then goes through the float32 backward pass of nine layers, which rounds as well. Seen: up to 350.
+_GRADIENT_BOUND = 1600 * _U  # 1e-4
+# The Gram identity forms a distance as the difference of squares that are kappa = |f|^2 / |f - mean|^2 times as large,
+# so kappa roundings come on top. Seen: 0.6 kappa in a loss, where they partly average out, 2.5 kappa in the gradient,
+# where they add up over the batch. kappa is near 10 for All-CNN-C as dainv initialises it, 10^6 with torch's defaults.
+_LOSS_PER_KAPPA = 4 * _U
+_GRADIENT_PER_KAPPA = 16 * _U
+
+
+class Agreement(TypedDict):
+    """Relative errors of an arm and what it was allowed; losses by layer."""
+
+    loss_error: dict[str, float]
+    loss_bound: dict[str, float]
+    gradient_error: float
+    gradient_bound: float
+
+
+class _Outcome(NamedTuple):
+    """Losses of the layers, gradients of the parameters, and activations, by name."""
+
+    losses: dict[str, float]
+    gradients: dict[str, Tensor]
+    activations: dict[str, Tensor]
+
+
+def _run(network: AllCNNC, batch: Batch, criterion: Criterion, dtype: torch.dtype) -> _Outcome:
+    """Forward and backward in float32, the criterion in ``dtype``."""
+    logits, activations = network.forward_taps(batch.views)
+    task = functional.cross_entropy(logits, batch.labels)
+    objective = criterion(task.to(dtype), {name: features.to(dtype) for name, features in activations.items()})
+    parameters = dict(network.named_parameters())
+    gradients = torch.autograd.grad(objective.total, list(parameters.values()))
+    return _Outcome(
+        {name: float(loss.detach()) for name, loss in objective.invariance.items()},
+        dict(zip(parameters, (gradient.double() for gradient in gradients), strict=True)),
+        {name: features.detach() for name, features in activations.items()},
+    )
+
+
+def _kappa(features: Tensor) -> float:
+    """Sum of squares of the activations over that of their deviations from the batch mean."""
+    rows = sample_rows(features).double()
+    return float(rows.square().sum() / (rows - rows.mean(0)).square().sum())
+
+
+def _norm(gradients: Iterable[Tensor]) -> float:
+    return math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+
+
+@contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    """No TF32: its three digits would hide what is looked for. The timed steps keep torch's default."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def check_agreement(
+    arms: Iterable[Arm],
+    problem: Problem,
+    network: AllCNNC,
+    batch: Batch,
+    on_step: Callable[[str], None] = lambda _what: None,
+) -> dict[str, Agreement]:
+    """Compare arms, on the same parameters and the same batch, with the closed form in float64.
+
+    The truth takes the activations of the same float32 network: in a float64 copy some units near zero change sign,
+    which moves the gradient by far more (up to 5e-3 with batch normalisation) than what an arm does to it.
+
+    Args:
+        arms: those with the objective.
+        problem: what they have to know.
+        network: parameters to compare at; only running averages of batch normalisation change.
+        batch: what to compare on.
+        on_step: told after each arm what is going on.
+
+    Returns:
+        Arm -> errors and bounds.
+
+    Raises:
+        UserError: an arm is further off than float32 explains, and at which layer; or a layer is dead.
+    """
+    found: dict[str, Agreement] = {}
+    with _exact_convolutions():
+        truth = _run(network, batch, CLOSED_FORM.prepare(problem), torch.float64)
+        kappa = {name: _kappa(features) for name, features in truth.activations.items()}
+        if constant := [name for name, value in kappa.items() if not math.isfinite(value)]:
+            raise UserError(
+                f"nothing timed: {constant[0]} is dead at this initialisation; try another --seed or --width"
+            )
+        gradient_norm = _norm(truth.gradients.values())
+        for arm in arms:
+            got = _run(network, batch, arm.prepare(problem), torch.float32)
+            difference = {name: got.gradients[name] - truth.gradients[name] for name in truth.gradients}
+            agreement = Agreement(
+                loss_error={name: abs(got.losses[name] - loss) / loss for name, loss in truth.losses.items()},
+                loss_bound={n: _LOSS_BOUND + arm.cancels * _LOSS_PER_KAPPA * k for n, k in kappa.items()},
+                gradient_error=_norm(difference.values()) / gradient_norm,
+                gradient_bound=_GRADIENT_BOUND + arm.cancels * _GRADIENT_PER_KAPPA * max(kappa.values()),
+            )
+            _refuse_disagreement(arm.name, agreement, difference)
+            found[arm.name] = agreement
+            on_step("checking that all arms agree")
+    return found
+
+
+def _refuse_disagreement(arm: str, agreement: Agreement, difference: dict[str, Tensor]) -> None:
+    for layer, error in agreement["loss_error"].items():
+        bound = agreement["loss_bound"][layer]
+        if not error <= bound:  # so that NaN is refused as well
+            raise UserError(
+                f"nothing timed: {arm} disagrees at {layer}: the loss is off by {error:.1e}, "
+                f"at most {bound:.1e} expected"
+            )
+    error, bound = agreement["gradient_error"], agreement["gradient_bound"]
+    if not error <= bound:
+        by_layer: dict[str, list[Tensor]] = {}
+        for name, gradient in difference.items():
+            by_layer.setdefault(name.split(".")[0], []).append(gradient)
+        worst = max(by_layer, key=lambda layer: _norm(by_layer[layer]))
+        raise UserError(
+            f"nothing timed: {arm} disagrees at {worst}: the gradient is off by {error:.1e}, "
+            f"at most {bound:.1e} expected"
+        )

@@ -1,0 +1,53 @@
+"""What rounds of alternating measurements say: paired overheads, and how far to trust their median."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+MINIMUM_ROUNDS = 3  # of fewer, resampling says nothing
+_RESAMPLES = 10_000
+_COVERAGE = 0.95
+
+
+class Interval(TypedDict):
+    """A median and its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def paired_overhead(times: Sequence[float], baseline: Sequence[float]) -> npt.NDArray[np.float64]:
+    """How much longer than the baseline of the same round, in percent.
+
+    What slows a machine down slows both, so a ratio within a round varies less than the times do.
+
+    Args:
+        times: one time a round.
+        baseline: one time a round, same unit, same rounds.
+    """
+    return 100 * (np.asarray(times, dtype=np.float64) / np.asarray(baseline, dtype=np.float64) - 1)
+
+
+def median_interval(samples: npt.ArrayLike, seed: int = 0) -> Interval:
+    """The median, and the range that 95 % of the medians of resampled rounds lie in (percentile bootstrap).
+
+    Args:
+        samples: one number a round.
+        seed: of the resampling; the same samples give the same interval.
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(values[drawn], axis=1), [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
+    return Interval(median=float(np.median(values)), low=float(low), high=float(high))
+
+
+def judge(overhead: Interval, limit: float) -> str:
+    """``"within"`` or ``"above"`` where the whole interval lies on that side of the limit, else ``"undecided"``."""
+    if overhead["high"] <= limit:
+        return "within"
+    return "above" if overhead["low"] > limit else "undecided"

@@ -1,0 +1,119 @@
+"""How time is taken: one step of every arm a round, in a new order each round, each step waited for."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+
+class Sample(NamedTuple):
+    """One step: its time, and how far the device's memory rose above what was held before it (None: not measured)."""
+
+    milliseconds: float
+    peak_bytes: int | None
+
+
+Meter = Callable[[Callable[[], None]], Sample]
+Round = dict[str, Sample]  # in the order in which the arms had their turn
+
+
+class Rounds(NamedTuple):
+    """Every sample of a measurement; ``interrupted`` when Ctrl-C ended it before the last round."""
+
+    finished: list[Round]
+    interrupted: bool
+
+
+def _measure_cpu(work: Callable[[], None]) -> Sample:
+    begun = time.perf_counter()
+    work()
+    # torch does not count a CPU's allocations, and the process's peak is that of whichever arm needs most.
+    return Sample(1e3 * (time.perf_counter() - begun), None)
+
+
+def _measure_cuda(device: torch.device) -> Meter:
+    def measure(work: Callable[[], None]) -> Sample:
+        with torch.cuda.device(device):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            torch.cuda.synchronize()  # nothing of the arm before may still run
+            torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()
+            begin.record()
+            work()
+            end.record()
+            torch.cuda.synchronize()
+            return Sample(begin.elapsed_time(end), torch.cuda.max_memory_allocated() - held)
+
+    return measure
+
+
+def meter_for(device: torch.device) -> Meter:
+    """What measures one step on a CPU or a CUDA device."""
+    return _measure_cuda(device) if device.type == "cuda" else _measure_cpu
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A collection would land on one arm of one round and be counted as its time."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def interleave(
+    works: Mapping[str, Callable[[int], None]],
+    *,
+    rounds: int,
+    warmup: int,
+    measure: Meter,
+    seed: int,
+    on_step: Callable[[str], None] = lambda _what: None,
+) -> Rounds:
+    """Let every arm do one step a round.
+
+    Arms measured one after the other would each get the machine of another minute. Here a drift meets all of them
+    alike, and since the order is drawn anew each round, no arm profits from its place or from the one before it.
+
+    Args:
+        works: arm -> does one step; is given the number of the step, from 0, warm-up included.
+        rounds: how many rounds are measured.
+        warmup: how many steps each arm does before.
+        measure: measures one step.
+        seed: of the orders.
+        on_step: told after each step what is going on.
+
+    Returns:
+        The finished rounds: after a Ctrl-C those before it.
+
+    Raises:
+        KeyboardInterrupt: during the warm-up, when there is nothing to keep yet.
+    """
+    orders = random.Random(seed)
+    finished: list[Round] = []
+    with _no_garbage_collection():
+        for step in range(warmup):
+            for work in works.values():
+                work(step)
+                on_step("warming up")
+        try:
+            for number in range(rounds):
+                this_round: Round = {}
+                for name in orders.sample(list(works), len(works)):
+                    this_round[name] = measure(partial(works[name], warmup + number))
+                    on_step(f"round {number + 1} of {rounds}")
+                finished.append(this_round)
+        except KeyboardInterrupt:
+            return Rounds(finished, interrupted=True)
+    return Rounds(finished, interrupted=False)

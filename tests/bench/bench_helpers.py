@@ -1,0 +1,61 @@
+"""What the tests of the benchmarks share: tiny problems, and arms that misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from dainv_bench.arms import ARMS, CLOSED_FORM, Arm, Criterion, Problem
+from torch import Tensor
+
+from dainv.objective import Objective, layer_weights
+
+CPU = torch.device("cpu")
+TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "warmup": 1, "device": "cpu"}
+TINY_OPTIONS = [text for name, value in TINY.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def problem(n_images: int = 2, views: int = 4) -> Problem:
+    return Problem(n_images, views, layer_weights(9), CPU)
+
+
+def altered(name: str, alter: Callable[[Criterion, Tensor, Mapping[str, Tensor]], Objective]) -> Arm:
+    """The closed form with something done to it."""
+
+    def prepare(given: Problem) -> Criterion:
+        right = CLOSED_FORM.prepare(given)
+        return lambda task, activations: alter(right, task, activations)
+
+    return Arm(name, "wrong on purpose", prepare)
+
+
+def _one_percent_off_at_layer3(right: Criterion, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+    total, task, losses = right(task, activations)
+    return Objective(total, task, {**losses, "layer3": 1.01 * losses["layer3"]})
+
+
+def _no_gradient_from_layer7(right: Criterion, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+    return right(task, {**activations, "layer7": activations["layer7"].detach()})
+
+
+WRONG_LOSS = altered("wrong-loss", _one_percent_off_at_layer3)
+WRONG_GRADIENT = altered("wrong-gradient", _no_gradient_from_layer7)
+
+
+def interrupted_in_round(number: int, warmup: int = 1) -> Arm:
+    """An arm during whose step of that round, counted from 1, Ctrl-C is pressed."""
+    calls = 0
+
+    def press(right: Criterion, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+        nonlocal calls
+        calls += 1
+        if calls == 1 + warmup + number:  # one call checks that the arms agree
+            raise KeyboardInterrupt
+        return right(task, activations)
+
+    return altered("interrupted", press)
+
+
+def add_arm(monkeypatch: pytest.MonkeyPatch, arm: Arm) -> None:
+    monkeypatch.setitem(ARMS, arm.name, arm)

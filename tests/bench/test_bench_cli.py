@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bench_helpers import TINY_OPTIONS, WRONG_GRADIENT, WRONG_LOSS, add_arm, interrupted_in_round
+from click.testing import CliRunner, Result
+from dainv_bench.arms import Arm
+from dainv_bench.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+def run(*options: str) -> Result:
+    return CliRunner().invoke(main, ["overhead", *TINY_OPTIONS, *options])
+
+
+def test_table_verdict_and_file() -> None:
+    result = run("--limit", "1e9", "--out", "one.json")
+    assert result.exit_code == 0, result.output
+    table = [line for line in result.output.splitlines() if line[:1] in "┏┃┡│└"]
+    for arm in ("baseline", "published", "closed-form", "ours", "ours-fused"):
+        assert any(line.startswith(f"│ {arm} ") for line in table)
+    assert all(len(line) <= 80 for line in table)
+    assert "ours-fused not run: " in result.output
+    assert "peak memory: not measured on cpu" in result.output
+    assert "within the limit of 1e+09 %" in result.output
+    assert "written to one.json" in result.output
+    assert "\x1b" not in result.output  # no bar and no colour where nobody watches
+    assert json.loads(Path("one.json").read_text())["verdict"]["verdict"] == "within"
+
+
+def test_above_the_limit_is_a_failure() -> None:
+    result = run("--limit", "-100", "--arms", "ours", "--out", "one.json")  # no step takes less than no time
+    assert result.exit_code == 1
+    assert "above the limit of -100 %" in result.output
+    assert json.loads(Path("one.json").read_text())["verdict"]["verdict"] == "above"
+
+
+def test_default_file_and_baseline_always_there() -> None:
+    result = run("--arms", " ours-fused ")
+    assert result.exit_code == 0
+    assert "no verdict" in result.output
+    (path,) = Path("benchmarks/results").iterdir()
+    assert path.name.startswith("overhead--")
+    assert path.name.endswith("--cpu.json")
+    assert list(json.loads(path.read_text())["arms"]) == ["baseline", "ours-fused"]
+
+
+def test_quick_runs_few_rounds_and_does_not_replace_a_measurement() -> None:
+    tiny = ["--batch-size", "8", "--views", "4", "--width", "0.1", "--device", "cpu", "--arms", "baseline"]
+    result = CliRunner().invoke(main, ["overhead", "--quick", *tiny])
+    assert result.exit_code == 0
+    (path,) = Path("benchmarks/results").iterdir()
+    assert path.name.startswith("overhead-quick--")
+    settings = json.loads(path.read_text())["settings"]
+    assert (settings["rounds"], settings["warmup"]) == (5, 1)
+
+
+@pytest.mark.parametrize("arm", [WRONG_LOSS, WRONG_GRADIENT], ids=lambda arm: arm.name)
+def test_no_time_is_shown_for_a_wrong_arm(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_arm(monkeypatch, arm)
+    result = run("--arms", f"ours,{arm.name}", "--out", "one.json")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: nothing timed: {arm.name} disagrees at layer")
+    assert not Path("one.json").exists()
+
+
+def test_ctrl_c_reports_the_finished_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_arm(monkeypatch, interrupted_in_round(5))
+    result = run("--rounds", "9", "--arms", "ours,interrupted", "--out", "one.json")
+    assert result.exit_code == 130
+    assert "medians of 4 rounds, interrupted before the 9 asked for" in result.output
+    written = json.loads(Path("one.json").read_text())
+    assert written["interrupted"] is True
+    assert len(written["orders"]) == 4
+    assert {len(arm["milliseconds"]) for arm in written["arms"].values()} == {4}
+
+
+def test_ctrl_c_before_there_is_enough_to_say_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_arm(monkeypatch, interrupted_in_round(3))
+    result = run("--rounds", "9", "--arms", "ours,interrupted", "--out", "one.json")
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == ["interrupted"]
+    assert not Path("one.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--batch-size", "10"], "--batch-size 10 is not a multiple of --views 4"),
+        (["--batch-size", "0"], "--batch-size 0 is not a multiple of --views 4"),
+        (["--views", "1"], "--views: expected at least 2, got 1"),
+        (["--rounds", "2"], "--rounds: expected at least 3, got 2"),
+        (["--warmup", "0"], "--warmup: expected at least 1, got 0"),
+        (["--width", "nan"], "--width: expected a positive factor"),
+        (["--seed", "-1"], "--seed: expected 0 to 2^63 - 1, got -1"),
+        (["--limit", "nan"], "--limit: expected a percentage"),
+        (["--arms", "ours,theirs"], "--arms: there is no arm 'theirs'; there are baseline, published"),
+        (["--device", "nowhere"], "--device nowhere: "),
+        (["--device", "meta"], "--device meta: steps can be timed on cpu and cuda"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_line(options: list[str], reason: str) -> None:
+    result = run(*options)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {reason}")
+
+
+def test_unknown_option_is_wrong_usage() -> None:
+    assert run("--nonsense").exit_code == 2
+
+
+def test_out_must_not_be_a_folder() -> None:
+    assert run("--out", ".").exit_code == 2

@@ -1,0 +1,382 @@
+"""From run directories to files, as a user sees it."""
+
+import csv
+import json
+import shutil
+import sys
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from analysis_runs import LAYERS, TEST_IMAGES, make_run, save_data
+from click.testing import CliRunner
+from rich.console import Console
+
+from dainv import UserError, augmentation, invariance_scores
+from dainv.analysis import analyze
+from dainv.analysis.statistics import resampled_medians
+from dainv.cli import main
+from dainv.data import load_data
+from dainv.models.loading import model_from_run
+from dainv.runs import RunDirectory
+
+FILES = ["dynamics.csv", "figure1.png", "figure1.svg", "figure2.png", "figure2.svg"]
+FILES += ["report.html", "scores.csv", "scores.npz", "summary.json"]
+scoring = sys.modules["dainv.analysis.scoring"]
+
+
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    """Few resamples, and pictures only for a test that asks for ``pictures``: drawing takes most of the time."""
+    results = sys.modules["dainv.analysis.results"]
+    monkeypatch.setattr(results, "resampled_medians", partial(resampled_medians, resamples=50))
+    if "pictures" not in request.fixturenames:
+        for name in ("scores_figure", "dynamics_figure"):
+            monkeypatch.setattr(sys.modules["dainv.analysis.analyze"], name, lambda *_: b"<svg/>")
+
+
+@pytest.fixture
+def pictures():
+    """Ask for the real pictures."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two runs that no test writes to."""
+    folder = tmp_path_factory.mktemp("made")
+    data = save_data(folder / "data.npz")
+    make_run(folder / "base", data, alpha=0.0)
+    make_run(folder / "inv", data, alpha=0.1, seed=1)
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """The same two runs, for one test."""
+    shutil.copytree(made, tmp_path / "place")
+    return tmp_path / "place"
+
+
+def files(run):
+    folder = run / "analysis"
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
+
+
+def change_config(run, change):
+    config = json.loads((run / "config.json").read_text())
+    change(config)
+    (run / "config.json").write_text(json.dumps(config))
+
+
+def forbid_scoring(monkeypatch):
+    monkeypatch.setattr(scoring, "invariance_scores", lambda *_, **__: pytest.fail("scores were made again"))
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_comparison_goes_to_the_first_run_and_scores_to_their_own(place):
+    result = analyze([place / "base", place / "inv"], repeats=2)
+    assert sorted(files(place / "base")) == FILES
+    assert sorted(files(place / "inv")) == ["dynamics.csv", "scores.csv", "scores.npz"]
+    assert result.report == place / "base" / "analysis" / "report.html"
+    assert [run.label for run in result.runs] == ["baseline", "data augmentation invariance"]
+    assert result.warnings == ()
+
+
+def test_scores_are_those_of_equation_2(place):
+    analyze([place / "inv"], repeats=2, seed=3)
+    model = model_from_run(RunDirectory.open(place / "inv"))
+    images = load_data(str(place / "data.npz")).test.batch(torch.arange(TEST_IMAGES))
+    expected = invariance_scores(
+        model, images, layers="layer?", transform=augmentation("half-extremes"), repeats=2, seed=3
+    )
+    with np.load(place / "inv" / "analysis" / "scores.npz", allow_pickle=False) as stored:
+        for layer in ("input", *LAYERS):
+            np.testing.assert_array_equal(stored[layer], expected.sigma[layer])
+        source = json.loads(str(stored["source"]))["source"]
+    assert source["step"] == 6
+    assert (source["transform"], source["repeats"], source["images"], source["seed"]) == (
+        "half-extremes",
+        2,
+        TEST_IMAGES,
+        3,
+    )
+
+
+def test_csv_and_summary_agree_with_the_scores(place):
+    result = analyze([place / "base", place / "inv"], repeats=3)
+    with (place / "inv" / "analysis" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["layer"] for row in rows] == ["input", *LAYERS]
+    summary = json.loads((place / "base" / "analysis" / "summary.json").read_text())
+    for row in rows:
+        scores = result.runs[1].scores.sigma[row["layer"]]
+        assert float(row["median"]) == pytest.approx(np.median(scores))
+        assert float(row["mean"]) == pytest.approx(scores.mean())
+        assert int(row["n"]) == 3 * TEST_IMAGES
+        layer = summary["runs"][1]["layers"][row["layer"]]
+        assert layer["sigma"]["median"]["low"] == float(row["median_low"])
+        assert layer["D"] == int(row["D"])
+    difference = summary["comparisons"][0]["differences"]["layer6"]["value"]
+    medians = [np.median(run.scores.sigma["layer6"]) for run in result.runs]
+    assert difference == pytest.approx(medians[1] - medians[0])
+    assert summary["findings"]
+    assert set(summary["definitions"]) >= {"sigma", "interval", "whiskers", "train", "control"}
+
+
+@pytest.mark.usefixtures("pictures")
+def test_again_is_the_same_bytes_and_nothing_is_computed(place, monkeypatch):
+    analyze([place / "base", place / "inv"], repeats=2)
+    before = files(place / "base")
+    forbid_scoring(monkeypatch)
+    result = analyze([place / "base", place / "inv"], repeats=2)
+    assert files(place / "base") == before
+    assert len(result.notes) == 2
+    assert "taken from the earlier analysis" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"repeats": 1}, {"images": 20}, {"transform": "light"}, {"data": "other.npz"}]
+)
+def test_scores_of_another_question_are_not_reused(place, change):
+    save_data(place / "other.npz", seed=9)
+    if "data" in change:
+        change = {"data": str(place / change["data"])}
+    first = analyze([place / "inv"], repeats=2)
+    second = analyze([place / "inv"], **{"repeats": 2, **change})
+    assert second.notes == ()
+    assert not np.array_equal(first.runs[0].scores.sigma["layer3"], second.runs[0].scores.sigma["layer3"])
+
+
+def test_scores_of_other_weights_are_not_reused(place):
+    run = RunDirectory.open(place / "inv")
+    first = analyze([run.path], repeats=2)
+    state = run.load_checkpoint()
+    state["model"]["layer1.conv.weight"] += 0.1
+    run.save_checkpoint(state)  # at the same step
+    second = analyze([run.path], repeats=2)
+    assert second.notes == ()
+    assert not np.array_equal(first.runs[0].scores.sigma["layer3"], second.runs[0].scores.sigma["layer3"])
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:100], lambda b: b"", lambda b: b[:-400] + bytes(400)])
+def test_damaged_scores_are_made_again(place, damage):
+    analyze([place / "inv"], repeats=2)
+    path = place / "inv" / "analysis" / "scores.npz"
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    assert analyze([place / "inv"], repeats=2).notes == ()
+    assert path.read_bytes() == good
+
+
+def test_scores_do_not_depend_on_the_batch_size(place):
+    one, other = (
+        analyze([place / name], repeats=1, batch_size=size).runs[0].scores.sigma
+        for name, size in (("base", 7), ("base", 100))
+    )
+    for layer in one:
+        np.testing.assert_allclose(one[layer], other[layer], atol=1e-5)
+
+
+def test_a_part_of_the_images_is_drawn_across_classes(place):
+    result = analyze([place / "inv"], repeats=1, images=10)
+    assert result.runs[0].scores.sigma["input"].shape == (1, 10)
+    assert "10 of the 30 of the test set, drawn at random" in result.report.read_text()
+    data = load_data(str(place / "data.npz"))
+    plan = scoring.ScoringPlan("none", 1, 10, 5, None, 0)
+    means = plan.images_of(data).mean(dim=(1, 2, 3))
+    everything = data.test.batch(torch.arange(TEST_IMAGES)).mean(dim=(1, 2, 3))
+    chosen = [int((everything - mean).abs().argmin()) for mean in means]
+    assert chosen == sorted(chosen)
+    assert chosen != list(range(10))
+
+
+@pytest.mark.usefixtures("pictures")
+def test_no_file_tells_where_it_was_made(place):
+    analyze([place / "base", place / "inv"], repeats=1)
+    for run in ("base", "inv"):
+        for name, content in files(place / run).items():
+            assert str(place).encode() not in content, name
+            assert b"data.npz" not in content, name
+
+
+def test_other_data_is_said_so(place):
+    save_data(place / "other.npz", seed=9)
+    result = analyze([place / "inv"], repeats=1, data=str(place / "other.npz"))
+    assert any("was scored on other data" in warning for warning in result.warnings)
+    assert "was scored on other data" in result.report.read_text()
+
+
+def test_runs_on_different_data_are_not_subtracted(place):
+    make_run(place / "elsewhere", save_data(place / "other.npz", seed=9), alpha=0.1)
+    result = analyze([place / "base", place / "elsewhere"], repeats=1)
+    assert result.comparisons == ()
+    assert any("different data" in warning for warning in result.warnings)
+
+
+def test_a_network_that_guesses_is_said_so(place):
+    make_run(place / "guess", place / "data.npz", accuracy=1 / 3)
+    assert any("not above guessing" in warning for warning in analyze([place / "guess"], repeats=1).warnings)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_dead_layer_is_called_constant(place):
+    run = RunDirectory.open(place / "inv")
+    state = run.load_checkpoint()
+    state["model"]["layer9.norm.weight"].zero_()
+    state["model"]["layer9.norm.bias"].fill_(-1)
+    run.save_checkpoint(state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = analyze([place / "base", run.path], repeats=1)
+    assert any("layer9" in warning for warning in result.warnings)
+    assert "layer9" not in result.comparisons[0].differences
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(result.table())
+    assert "constant" in console.export_text()
+    with (run.path / "analysis" / "scores.csv").open() as file:
+        dead = list(csv.DictReader(file))[-1]
+    assert (dead["n"], dead["median"]) == ("0", "")
+    assert json.loads((place / "base" / "analysis" / "summary.json").read_text())["runs"][1]["layers"]["layer9"][
+        "constant"
+    ]
+
+
+def test_a_damaged_checkpoint_is_passed_over(place):
+    run = RunDirectory.open(place / "inv")
+    state = run.load_checkpoint()
+    run.save_checkpoint({**state, "step": 8})
+    run.checkpoints()[-1].write_bytes(b"torn")
+    result = analyze([run.path], repeats=1)
+    assert result.runs[0].source.step == 6
+    assert any("damaged" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_table_fits_eighty_columns(place, n):
+    for number in range(n):
+        make_run(place / f"run{number}", place / "data.npz", alpha=0.1 * (number > 0))
+    result = analyze([place / f"run{number}" for number in range(n)], repeats=1)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(result.table())
+    text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "…\n" not in text
+    rows = [line.split()[0] for line in text.splitlines() if line.strip()]
+    assert [row for row in rows if row == "input" or row.isdigit()] == ["input", *map(str, range(1, 10))]
+    median = np.median(result.runs[-1].scores.sigma["layer9"])
+    assert f"{median:.2f}".replace("-", "−") in text
+
+
+WRONG = {
+    "no directory": (lambda place: [place / "nothing"], {}, "no such run directory"),
+    "not a run": (lambda place: [place], {}, "not a run directory"),
+    "twice": (lambda place: [place / "inv", place / "inv" / "..", place / "base" / ".." / "inv"], {}, "not a run dir"),
+    "the same twice": (lambda place: [place / "inv", place / "base" / ".." / "inv"], {}, "given twice"),
+    "transform": (lambda place: [place / "inv"], {"transform": "heaviest"}, "no augmentation scheme 'heaviest'"),
+    "too many images": (lambda place: [place / "inv"], {"images": 31}, "--images 31: data has 30 test images"),
+    "one image": (lambda place: [place / "inv"], {"images": 1}, "--images: expected at least 2"),
+    "no repeats": (lambda place: [place / "inv"], {"repeats": 0}, "--repeats: expected at least 1"),
+    "batch size": (lambda place: [place / "inv"], {"batch_size": 0}, "--batch-size: expected at least 1"),
+    "seed": (lambda place: [place / "inv"], {"seed": -1}, "--seed: expected at least 0"),
+    "data": (lambda place: [place / "inv"], {"data": "nowhere"}, "no data 'nowhere'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_is_one_line(place, case):
+    runs, options, message = WRONG[case]
+    with pytest.raises(UserError) as caught:
+        analyze(runs(place), **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def no_checkpoint(run):
+    shutil.rmtree(run / "checkpoints")
+
+
+def no_metrics(run):
+    (run / "metrics.jsonl").unlink()
+
+
+def other_model(run):
+    change_config(run, lambda config: config["model"].update(width=0.2))
+
+
+def no_layers(run):
+    change_config(run, lambda config: config.pop("layers"))
+
+
+def foreign_config(run):
+    (run / "config.json").write_text('{"settings": 3}')
+
+
+def grey_model(run):
+    change_config(run, lambda config: config["model"].update(in_channels=1))
+    state = RunDirectory.open(run).load_checkpoint()
+    state["model"]["layer1.conv.weight"] = state["model"]["layer1.conv.weight"][:, :1].clone()
+    RunDirectory.open(run).save_checkpoint(state)
+
+
+def moved_data(run):
+    change_config(run, lambda config: config["settings"].update(data="gone.npz"))
+
+
+def file_in_the_way(run):
+    (run / "analysis").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_checkpoint, "no readable checkpoint"),
+        (no_metrics, "no metrics"),
+        (other_model, "does not fit its config.json"),
+        (no_layers, "names no layers"),
+        (foreign_config, "config.json has no settings.alpha"),
+        (grey_model, "images of 3 channels; inv was trained on 1"),
+        (moved_data, "--data says where it is now"),
+        (file_in_the_way, "no analysis folder can be made"),
+    ],
+)
+def test_a_spoilt_run_is_one_line(place, spoil, message):
+    spoil(place / "inv")
+    with pytest.raises(UserError) as caught:
+        analyze([place / "inv"], repeats=1)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_with_different_layers(place):
+    change_config(place / "inv", lambda config: config.update(layers=LAYERS[:4]))
+    with pytest.raises(UserError, match=r"its layers .* are not those of"):
+        analyze([place / "base", place / "inv"])
+    assert files(place / "base") == {}
+
+
+@pytest.mark.parametrize("where", ["dainv.analysis.scoring.invariance_scores", "dainv.runs.os.fsync"])
+def test_interrupted_at_any_time_leaves_no_half_written_file(place, monkeypatch, where):
+    def interrupt(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    result = CliRunner().invoke(main, ["analyze", str(place / "inv"), "--repeats", "1"])
+    assert result.exit_code == 130
+    assert files(place / "inv") == {}
+
+
+@pytest.mark.usefixtures("pictures")
+def test_command(place):
+    result = CliRunner().invoke(
+        main, ["analyze", str(place / "base"), str(place / "inv"), "--repeats", "1", "--device", "cpu"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "baseline" in result.output
+    assert "report.html" in result.output
+    again = CliRunner().invoke(main, ["analyze", str(place / "base"), "--repeats", "1", "--device", "cpu"])
+    assert "taken from the earlier analysis" in again.output
+    wrong = CliRunner().invoke(main, ["analyze", str(place / "base"), "--transform", "heaviest"])
+    assert wrong.exit_code == 1
+    assert wrong.output.startswith("error: no augmentation scheme 'heaviest'")
