@@ -120,19 +120,22 @@ def _resumed_options(ctx: click.Context, run_dir: str, options: dict[str, Any]) 
 @main.command(short_help="Accuracy of a trained run.")
 @click.argument("run_dir")
 @click.option("--data", default=None, help="Other data than the run was trained on.")
-@click.option("--data-root", default=_default.data_root, help="Where downloads go.")
+@click.option("--data-root", default=None, help="Where downloads go.  [default: where those of the run went]")
 @click.option("--batch-size", default=500, help="Images at a time.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-def evaluate(run_dir: str, data: str | None, data_root: str, batch_size: int, device: str) -> None:
+def evaluate(run_dir: str, data: str | None, data_root: str | None, batch_size: int, device: str) -> None:
     """Accuracy and cross-entropy of a run's newest checkpoint, on training and test images as they are."""
     from dainv.data import load_data
+    from dainv.devices import resolve_device
     from dainv.evaluation import accuracy
     from dainv.models.loading import model_from_run
     from dainv.runs import RunDirectory
-    from dainv.training import resolve_device
 
     run = RunDirectory.open(run_dir)
-    images = load_data(data or run.config["settings"]["data"], root=data_root)
+    settings = run.config["settings"]
+    images = load_data(
+        data or settings["data"], root=data_root or settings["data_root"], image_size=settings["image_size"]
+    )
     place = resolve_device(device)
     model = model_from_run(run).to(place)
     table = Table("images", "number", "accuracy", "cross-entropy", title=f"{run.name} on {images.name}")
@@ -158,8 +161,8 @@ def analyze(run_dirs: tuple[str, ...], device: str, **options: Any) -> None:
     Results go to analysis/ in the run directory. Several runs are compared, and what compares them goes to the first.
     """
     from dainv.analysis import analyze as run_analysis
+    from dainv.devices import resolve_device
     from dainv.reporting import progress_bar
-    from dainv.training import resolve_device
 
     with progress_bar(console) as progress:
         result = run_analysis(run_dirs, device=resolve_device(device), progress=progress, **options)

@@ -91,6 +91,17 @@ def combine(
         )
         for (name, features), weight in zip(activations.items(), weights, strict=True)
     }
+    return weigh(task_loss, losses, weights)
+
+
+def weigh(task_loss: Tensor, losses: dict[str, Tensor], weights: Sequence[float]) -> Objective:
+    """Eq. 4 from the losses of the layers.
+
+    Args:
+        task_loss: 0-d loss of the task.
+        losses: layer name -> 0-d invariance loss, first layer first.
+        weights: alpha^(l) for each layer.
+    """
     total = (1 - sum(weights)) * task_loss
     for loss, weight in zip(losses.values(), weights, strict=True):
         if weight:

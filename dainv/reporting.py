@@ -33,7 +33,7 @@ class ConsoleReporter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = progress_bar(console)
-        self._task = self._progress.add_task("training", total=None)
+        self._task = self._progress.add_task("preparing", total=None)
 
     def __enter__(self) -> ConsoleReporter:
         """Show the bar."""

@@ -197,5 +197,8 @@ class RunDirectory:
     def analysis_path(self, name: str) -> Path:
         """Path of a result of the analysis; the folder is made if needed."""
         folder = self.path / "analysis"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error})") from None
         return folder / name

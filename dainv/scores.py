@@ -105,7 +105,11 @@ def invariance_scores(
     finally:
         taps.remove()
         model.to(was_on)
-    constant = [name for name, sigma in scores.items() if np.isnan(sigma).all()]
+    unscored = [name for name, sigma in scores.items() if np.isnan(sigma).all()]
+    infinite = [name for name in unscored if not bool(means[name].isfinite().all())]
+    constant = [name for name in unscored if name not in infinite]
+    if infinite:
+        warnings.warn(f"layers with infinite or NaN activations have no score: {', '.join(infinite)}", stacklevel=2)
     if constant:
         warnings.warn(f"layers that are the same for all images have no score: {', '.join(constant)}", stacklevel=2)
     return InvarianceScores(scores, {name: len(mean) for name, mean in means.items()})

@@ -21,11 +21,12 @@ from torch.nn import functional
 
 from dainv.augment import augmentation
 from dainv.data import ImageData, ImageSplit, ViewSampler
+from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.evaluation import accuracy
 from dainv.models.loading import model_from_config
-from dainv.objective import Objective, combine, layer_weights
+from dainv.objective import Objective, combine, layer_weights, weigh
 from dainv.runs import RunDirectory
 from dainv.settings import RESUMABLE, TrainSettings
 from dainv.taps import evaluating
@@ -51,22 +52,6 @@ class Reporter(Protocol):
 
     def message(self, text: str) -> None:
         """Something worth knowing."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """``"auto"`` is CUDA where there is one.
-
-    Raises:
-        UserError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def resolve_backend(settings: TrainSettings, device: torch.device, message: Callable[[str], None]) -> str:
@@ -189,11 +174,17 @@ class Trainer:
 
     def _objective(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Total loss, and a row of the table of losses."""
-        logits, activations = self.model.forward_taps(views)
-        task = functional.cross_entropy(logits, labels)
-        objective = self._combine(task, activations, self.groups, self.weights)
+        if self.settings.fused:
+            logits, losses = self.model.forward_losses(
+                views, self.groups, self.weights, normalization=self.settings.normalization, backend=self.backend
+            )
+            objective = weigh(functional.cross_entropy(logits, labels), losses, self.weights)
+        else:
+            logits, activations = self.model.forward_taps(views)
+            task = functional.cross_entropy(logits, labels)
+            objective = self._combine(task, activations, self.groups, self.weights)
         correct = (logits.argmax(1) == labels).float().mean()
-        row = [objective.total, task, correct, *objective.invariance.values()]
+        row = [objective.total, objective.task, correct, *objective.invariance.values()]
         return objective.total, torch.stack([value.detach().float() for value in row])
 
     def _control_losses(self) -> dict[str, float]:

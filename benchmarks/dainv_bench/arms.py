@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from dainv.objective import Objective, combine
+from dainv.models.allcnn import AllCNNC
+from dainv.objective import Objective, combine, weigh
 from dainv_kernels import Groups
 from dainv_kernels.backends import choose_backend, interpreted
 from dainv_kernels.layout import sample_rows
@@ -37,7 +39,34 @@ class Problem:
 
 
 # Task loss and activations (layer name -> (B, ...), first layer first) to what is differentiated.
-Criterion = Callable[[Tensor, Mapping[str, Tensor]], Objective]
+OnActivations = Callable[[Tensor, Mapping[str, Tensor]], Objective]
+
+
+@dataclass(frozen=True)
+class InForward:
+    """A criterion whose losses are taken during the forward pass, in one operation with each ReLU.
+
+    Attributes:
+        groups: of the batch.
+        weights: alpha^(l) of Eq. 4.
+        backend: of the operator.
+    """
+
+    groups: Groups
+    weights: tuple[float, ...]
+    backend: str
+
+
+Criterion = OnActivations | InForward
+
+
+def objective_of(criterion: Criterion, network: AllCNNC, views: Tensor, labels: Tensor) -> Objective:
+    """Forward pass and objective of an arm for one batch."""
+    if isinstance(criterion, InForward):
+        logits, losses = network.forward_losses(views, criterion.groups, criterion.weights, backend=criterion.backend)
+        return weigh(functional.cross_entropy(logits, labels), losses, criterion.weights)
+    logits, activations = network.forward_taps(views)
+    return criterion(functional.cross_entropy(logits, labels), activations)
 
 
 @dataclass(frozen=True)
@@ -63,11 +92,11 @@ class Arm:
     ours: bool = False
 
 
-def _baseline(_problem: Problem) -> Criterion:
+def _baseline(_problem: Problem) -> OnActivations:
     return lambda task, _activations: Objective(task, task, {})
 
 
-def _eq4(layer_loss: Callable[[Tensor], Tensor], weights: tuple[float, ...]) -> Criterion:
+def _eq4(layer_loss: Callable[[Tensor], Tensor], weights: tuple[float, ...]) -> OnActivations:
     """Eq. 4 around any loss of one layer's ``(B, D)`` activations."""
 
     def criterion(task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
@@ -82,7 +111,7 @@ def _eq4(layer_loss: Callable[[Tensor], Tensor], weights: tuple[float, ...]) -> 
     return criterion
 
 
-def _published(problem: Problem) -> Criterion:
+def _published(problem: Problem) -> OnActivations:
     """All B x B distances by |a|^2 - 2 a.b + |b|^2, and the ratio of their means under two masks."""
     image = torch.arange(problem.batch_size, device=problem.device) // problem.views
     # Every distinct pair once, i < j.
@@ -98,7 +127,7 @@ def _published(problem: Problem) -> Criterion:
     return _eq4(layer_loss, problem.weights)
 
 
-def _closed_form(problem: Problem) -> Criterion:
+def closed_form(problem: Problem) -> OnActivations:
     """W / T, the sums of squares around the means of the groups and of the batch, left to autograd."""
     batch = problem.batch_size
     factor = (batch - 1) / (batch - problem.n_images)
@@ -112,10 +141,15 @@ def _closed_form(problem: Problem) -> Criterion:
     return _eq4(layer_loss, problem.weights)
 
 
-def _ours(backend: str) -> Callable[[Problem], Criterion]:
-    def prepare(problem: Problem) -> Criterion:
+def _ours(problem: Problem) -> OnActivations:
+    groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
+    return lambda task, activations: combine(task, activations, groups, problem.weights, backend="torch")
+
+
+def _ours_in_forward(backend: str) -> Callable[[Problem], InForward]:
+    def prepare(problem: Problem) -> InForward:
         groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
-        return lambda task, activations: combine(task, activations, groups, problem.weights, backend=backend)
+        return InForward(groups, problem.weights, backend)
 
     return prepare
 
@@ -131,14 +165,20 @@ def _why_not_triton(device: torch.device) -> str | None:
 
 
 BASELINE = "baseline"
-CLOSED_FORM = Arm("closed-form", "sums of squares around means, plain autograd", _closed_form)
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm(BASELINE, "the same step with cross-entropy alone", _baseline, taps=False),
         Arm("published", "B x B distances by the Gram identity, masks, plain autograd", _published, cancels=True),
-        CLOSED_FORM,
-        Arm("ours", "dainv's objective, backend torch", _ours("torch"), ours=True),
-        Arm("ours-fused", "dainv's objective, backend triton", _ours("triton"), _why_not_triton, ours=True),
+        Arm("closed-form", "sums of squares around means, plain autograd", closed_form),
+        Arm("ours", "dainv's objective on the activations, backend torch", _ours, ours=True),
+        Arm("ours-relu", "in one operation with each ReLU, backend torch", _ours_in_forward("torch"), ours=True),
+        Arm(
+            "ours-fused",
+            "in one operation with each ReLU, backend triton",
+            _ours_in_forward("triton"),
+            _why_not_triton,
+            ours=True,
+        ),
     )
 }

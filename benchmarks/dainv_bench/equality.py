@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
-from dainv_bench.arms import CLOSED_FORM, Arm, Criterion, Problem
+from dainv.objective import Objective
+from dainv_bench.arms import Arm, Problem, closed_form, objective_of
 from dainv_bench.workload import Batch
 from dainv_kernels.layout import sample_rows
 
@@ -44,25 +45,29 @@ class Agreement(TypedDict):
 
 
 class _Outcome(NamedTuple):
-    """Losses of the layers, gradients of the parameters, and activations, by name."""
+    """Losses of the layers and gradients of the parameters, by name."""
 
     losses: dict[str, float]
     gradients: dict[str, Tensor]
-    activations: dict[str, Tensor]
 
 
-def _run(network: AllCNNC, batch: Batch, criterion: Criterion, dtype: torch.dtype) -> _Outcome:
-    """Forward and backward in float32, the criterion in ``dtype``."""
-    logits, activations = network.forward_taps(batch.views)
-    task = functional.cross_entropy(logits, batch.labels)
-    objective = criterion(task.to(dtype), {name: features.to(dtype) for name, features in activations.items()})
+def _outcome(network: AllCNNC, objective: Objective) -> _Outcome:
+    """Losses and gradients, by one backward pass."""
     parameters = dict(network.named_parameters())
     gradients = torch.autograd.grad(objective.total, list(parameters.values()))
     return _Outcome(
         {name: float(loss.detach()) for name, loss in objective.invariance.items()},
         dict(zip(parameters, (gradient.double() for gradient in gradients), strict=True)),
-        {name: features.detach() for name, features in activations.items()},
     )
+
+
+def _truth(network: AllCNNC, batch: Batch, problem: Problem) -> tuple[_Outcome, dict[str, float]]:
+    """Forward and backward in float32, the closed form between them in float64; and each layer's kappa."""
+    logits, activations = network.forward_taps(batch.views)
+    task = functional.cross_entropy(logits, batch.labels).double()
+    exact = closed_form(problem)(task, {name: features.double() for name, features in activations.items()})
+    kappa = {name: _kappa(features.detach()) for name, features in activations.items()}
+    return _outcome(network, exact), kappa
 
 
 def _kappa(features: Tensor) -> float:
@@ -113,15 +118,14 @@ def check_agreement(
     """
     found: dict[str, Agreement] = {}
     with _exact_convolutions():
-        truth = _run(network, batch, CLOSED_FORM.prepare(problem), torch.float64)
-        kappa = {name: _kappa(features) for name, features in truth.activations.items()}
+        truth, kappa = _truth(network, batch, problem)
         if constant := [name for name, value in kappa.items() if not math.isfinite(value)]:
             raise UserError(
                 f"nothing timed: {constant[0]} is dead at this initialisation; try another --seed or --width"
             )
         gradient_norm = _norm(truth.gradients.values())
         for arm in arms:
-            got = _run(network, batch, arm.prepare(problem), torch.float32)
+            got = _outcome(network, objective_of(arm.prepare(problem), network, batch.views, batch.labels))
             difference = {name: got.gradients[name] - truth.gradients[name] for name in truth.gradients}
             agreement = Agreement(
                 loss_error={name: abs(got.losses[name] - loss) / loss for name, loss in truth.losses.items()},

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
-from dainv.training import resolve_device
 from dainv_bench.arms import ARMS, BASELINE, Arm, Problem
 from dainv_bench.equality import Agreement, check_agreement
 from dainv_bench.results import SCHEMA, ArmResult, OverheadResult, Verdict, load_average

@@ -13,7 +13,7 @@ from torch.nn import functional
 from dainv.augment import augmentation
 from dainv.models.allcnn import AllCNNC
 from dainv.settings import TrainSettings
-from dainv_bench.arms import Criterion
+from dainv_bench.arms import Criterion, objective_of
 
 N_CLASSES = 10
 IMAGE_SIZE = 32  # pixels a side, as CIFAR-10
@@ -81,5 +81,4 @@ class TrainingStep:
 
     def _loss(self, batch: Batch) -> Tensor:
         # A function of its own, so that the activations are the graph's alone when the backward pass begins.
-        logits, activations = self.network.forward_taps(batch.views)
-        return self._criterion(functional.cross_entropy(logits, batch.labels), activations).total
+        return objective_of(self._criterion, self.network, batch.views, batch.labels).total

@@ -118,10 +118,7 @@ def _open(run_dirs: Sequence[str | Path]) -> list[RunDirectory]:
         if place in places[:number]:
             raise UserError(f"{run_dirs[number]}: given twice")
     for run in runs:
-        try:
-            run.analysis_path(REPORT)
-        except OSError as error:  # told before the work, not after it
-            raise UserError(f"{run.path}: no analysis folder can be made in it ({error.strerror})") from None
+        run.analysis_path(REPORT)  # where no folder can be made, this says so before the work, not after it
     return runs
 
 

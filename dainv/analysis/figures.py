@@ -47,14 +47,14 @@ class Theme:
     depth: tuple[float, float]
 
 
-# Red and blue as in the paper, in the tones of Okabe and Ito that colour-blind readers can tell apart; the other tones
-# follow. On dark paper all are lighter.
+# Red and blue as in the paper, near the tones of Okabe and Ito that colour-blind readers can tell apart, and of
+# different lightness for those who print in grey. On dark paper all are lighter.
 LIGHT = Theme(
     ink="#1a1a1a",
     faint="#e3e3e3",
     paper="#ffffff",
-    baseline="#c8470a",
-    invariance="#0072b2",
+    baseline="#d95f1e",
+    invariance="#00609c",
     more=("#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a6a00", "#555555"),
     depth=(0.0, 0.92),
 )

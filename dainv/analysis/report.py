@@ -353,6 +353,10 @@ def _hardware(environment: dict[str, Any]) -> str:
     return escape(", ".join([*devices, f"{environment.get('cpu')} ({environment.get('cpu_count')} cores)"]))
 
 
+def _computed_on(config: dict[str, Any]) -> str:
+    return escape(f"{config.get('device', 'unknown')}, invariance losses by backend {config.get('backend', 'unknown')}")
+
+
 def _changed_settings(config: dict[str, Any]) -> str:
     """Settings of a run that differ from the published run's; those that could hold a path are left out."""
     changed = []
@@ -360,7 +364,7 @@ def _changed_settings(config: dict[str, Any]) -> str:
         value = config["settings"].get(field.name, field.default)
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         if field.name not in _NOT_THE_METHOD and value != default:
-            changed.append(f"{field.name} {value} <small>(default {escape(str(default))})</small>")
+            changed.append(f"{field.name} {escape(str(value))} <small>(default {escape(str(default))})</small>")
     return "; ".join(changed) or "none"
 
 
@@ -383,9 +387,10 @@ def _provenance_section(runs: Sequence[AnalyzedRun], environment: dict[str, Any]
                     ("Trained with", _commit(run.environment)),
                     ("Libraries", _libraries(run.environment)),
                     ("Hardware", _hardware(run.environment)),
+                    ("Computed on", _computed_on(run.config)),
                     ("Data", f"{escape(str(data['name']))}, sha256 {_code(data['sha256'])}"),
-                    ("Images", f"{data.get('n_train', '?')} to train, {data['n_test']} to test"),
-                    ("Seed", str(settings["seed"])),
+                    ("Images", escape(f"{data.get('n_train', '?')} to train, {data['n_test']} to test")),
+                    ("Seed", escape(str(settings["seed"]))),
                     ("Settings changed", _changed_settings(run.config)),
                     ("Weights scored", f"update {run.source.step:,}, sha256 {_code(run.source.model_sha256)}"),
                     ("Scored on", f"{escape(run.data)}, sha256 {_code(run.source.data_sha256)}"),

@@ -8,8 +8,11 @@ each side, as PyTorch does.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+from dainv_kernels import Groups, invariance_loss, relu_invariance
 
 # (output channels, kernel size, stride); the last layer's channels are the classes
 _LAYERS = [(96, 3, 1), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3, 2), (192, 3, 1), (192, 1, 1)]
@@ -68,3 +71,33 @@ class AllCNNC(nn.Module):
             x = self.get_submodule(name)(x)
             activations[name] = x
         return x.mean(dim=(2, 3)), activations
+
+    def forward_losses(
+        self,
+        images: Tensor,
+        groups: Groups,
+        weights: Sequence[float],
+        *,
+        normalization: str = "pairs",
+        backend: str = "auto",
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the invariance loss of every layer (Eq. 3), taken in one operation with its ReLU.
+
+        Args:
+            images: ``(B, C, H, W)`` in [0, 1].
+            groups: which of them show the same image.
+            weights: of the layers in Eq. 4; one of weight 0 is measured without gradient.
+            normalization: see :func:`dainv_kernels.invariance_loss`.
+            backend: see :func:`dainv_kernels.invariance_loss`.
+        """
+        losses = {}
+        x = images
+        for name, weight in zip(self.layer_names, weights, strict=True):
+            layer: ConvLayer = self.get_submodule(name)  # type: ignore[assignment]
+            x = layer.norm(layer.conv(x))
+            if weight:
+                x, losses[name] = relu_invariance(x, groups, normalization=normalization, backend=backend)
+            else:
+                x = layer.relu(x)
+                losses[name] = invariance_loss(x.detach(), groups, normalization=normalization, backend=backend)
+        return x.mean(dim=(2, 3)), losses

@@ -85,7 +85,9 @@ def _shifted(x: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return difference, first, difference.mean(1)
 
 
-def forward(rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor, views: int) -> tuple[Tensor, Tensor, Tensor]:
+def forward(
+    rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor, views: int, activation: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Loss and the few numbers the backward pass needs.
 
     Args:
@@ -94,6 +96,7 @@ def forward(rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor, views:
         bounds: ``(B + 1,)`` where each group starts in that order.
         weights: ``(B,)`` float64 factor of each group's sum of squares.
         views: M for consecutive equal groups, else 0.
+        activation: ``(B, D)``, written if given: the ReLU of the rows, of which the loss is then taken.
 
     Returns:
         The 0-d loss; ``(2,)`` float64 weighted within-group and total sums of squares; ``(D,)`` batch mean, as an
@@ -105,10 +108,13 @@ def forward(rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor, views:
     weights = weights if plan.group_order is None else weights[plan.group_order]
     sums = torch.zeros(2, dtype=torch.float64, device=rows.device)
     mean_offset = torch.empty(features, dtype=dtype, device=rows.device)
+    source = rows if activation is None else activation
     buffer: Tensor | None = None
     for start, stop in _tiles(rows):
-        tile = _load(rows, start, stop, plan.order)
-        origin = rows[0, start:stop].to(dtype)
+        if activation is not None:
+            torch.clamp_min(rows[:, start:stop], 0, out=activation[:, start:stop])
+        tile = _load(source, start, stop, plan.order)
+        origin = source[0, start:stop].to(dtype)
         if buffer is None or buffer.shape != tile.shape:
             buffer = torch.empty(tile.shape, dtype=dtype, device=rows.device)
         group_offsets = []
@@ -138,6 +144,7 @@ def backward(
     sums: Tensor,
     mean_offset: Tensor,
     views: int,
+    grad_activation: Tensor | None = None,
 ) -> Tensor:
     """Gradient of the loss: ``2 g / T * (weight_k (f_i - m_k) - L (f_i - m))``, on deviations throughout.
 
@@ -150,6 +157,8 @@ def backward(
         sums: from :func:`forward`.
         mean_offset: from :func:`forward`.
         views: as in :func:`forward`.
+        grad_activation: ``(B, D)`` upstream gradient of the activation, if the rows are one: both gradients are then
+            taken through the ReLU.
 
     Returns:
         ``(B, D)`` gradient in the dtype of the features.
@@ -177,10 +186,14 @@ def backward(
             from_batch_mean = (first - origin).sub_(mean_offset[start:stop])
             constant = (-scale * weight).to(dtype) * mean - (scale * loss).to(dtype) * from_batch_mean
             difference.mul_((scale * (weight - loss)).to(dtype)[:, :, None]).add_(constant[:, None])
+        written = grad[:, start:stop]
         if plan.order is not None:
-            grad[:, start:stop].index_copy_(0, plan.order, target.to(rows.dtype))
+            written.index_copy_(0, plan.order, target.to(rows.dtype))
         elif not in_place:
-            grad[:, start:stop] = target
+            written.copy_(target)
+        if grad_activation is not None:
+            written.add_(grad_activation[:, start:stop])
+            torch.ops.aten.threshold_backward.grad_input(written, rows[:, start:stop], 0, grad_input=written)
     return grad
 
 

@@ -77,7 +77,7 @@ class Groups:
         n = n_groups * views
         rows = torch.arange(n, device=device)
         bounds = (torch.arange(n + 1, device=device) * views).clamp(max=n)
-        return cls(rows, bounds, torch.tensor(n_groups, device=device), *_weights(bounds), views)
+        return cls(rows, bounds, torch.full((), n_groups, device=device), *_weights(bounds), views)
 
     def __len__(self) -> int:
         """B, the number of samples."""

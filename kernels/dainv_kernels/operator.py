@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from dainv_kernels import reference
+from dainv_kernels import reference, registration
 from dainv_kernels.backends import choose_backend
 from dainv_kernels.groups import NORMALIZATIONS, Groups
-from dainv_kernels.layout import sample_rows
-from dainv_kernels.registration import invariance
+from dainv_kernels.layout import as_features, sample_rows
 
 
 def invariance_loss(
@@ -45,6 +43,51 @@ def invariance_loss(
         >>> invariance_loss(views, torch.tensor([0, 0, 1, 1])).item()
         0.0
     """
+    rows, groups, backend = _checked(features, groups, normalization, backend)
+    if backend == "reference":
+        return reference.invariance_loss(rows, groups.ids(), normalization)
+    loss: Tensor = registration.invariance(
+        *(rows, groups.rows, groups.bounds, groups.n_groups, groups.weights(normalization)), groups.views, backend
+    )[0]
+    return loss
+
+
+def relu_invariance(
+    x: Tensor, groups: Tensor | Groups, *, normalization: str = "pairs", backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """ReLU, and the invariance loss of what comes out of it (Eq. 3), as one operation.
+
+    The same as ``y = relu(x); loss = invariance_loss(y, groups)``, with the sums taken while the activation is written
+    and both gradients combined while that of x is: no pass over memory is added to what ReLU itself costs. Has first
+    derivatives only, except with backend ``"reference"``.
+
+    Args:
+        x: ``(B, ...)`` pre-activations; see :func:`invariance_loss` for this and the other arguments.
+        groups: see :func:`invariance_loss`.
+        normalization: see :func:`invariance_loss`.
+        backend: see :func:`invariance_loss`.
+
+    Returns:
+        The activation, in the shape and dtype of x and in its layout where that is dense; and the 0-d loss.
+
+    Raises:
+        TypeError: as :func:`invariance_loss`.
+        ValueError: as :func:`invariance_loss`.
+        RuntimeError: as :func:`invariance_loss`.
+    """
+    rows, groups, backend = _checked(x, groups, normalization, backend)
+    if backend == "reference":
+        activation = rows.relu()
+        loss = reference.invariance_loss(activation, groups.ids(), normalization)
+    else:
+        activation, loss, _, _ = registration.relu_invariance(
+            *(rows, groups.rows, groups.bounds, groups.n_groups, groups.weights(normalization)), groups.views, backend
+        )
+    return as_features(activation, like=x), loss
+
+
+def _checked(features: Tensor, groups: Tensor | Groups, normalization: str, backend: str) -> tuple[Tensor, Groups, str]:
+    """Features as rows, ids as groups, and the backend to run; what does not fit is refused here."""
     rows = sample_rows(features)
     if not isinstance(groups, Groups):
         groups = Groups.from_ids(groups)
@@ -58,11 +101,4 @@ def invariance_loss(
         raise ValueError(f"groups: expected on the device of the features, {rows.device}, got {groups.rows.device}")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
-    backend = choose_backend(backend, rows)
-    if backend == "reference":
-        return reference.invariance_loss(rows, groups.ids(), normalization)
-    weights = groups.weights(normalization)
-    loss: torch.Tensor = invariance(rows, groups.rows, groups.bounds, groups.n_groups, weights, groups.views, backend)[
-        0
-    ]
-    return loss
+    return rows, groups, choose_backend(backend, rows)

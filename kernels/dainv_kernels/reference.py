@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,24 +14,29 @@ from dainv_kernels.layout import accumulator_dtype, sample_rows
 _PAIR_ELEMENTS = 1 << 24  # (B, B, columns) differences held at a time, so that memory stays bounded in D
 
 
+def _differences(rows: Tensor) -> Iterator[Tensor]:
+    """``(B, B, columns)`` differences of all pairs, a few columns at a time."""
+    for columns in rows.split(max(1, _PAIR_ELEMENTS // len(rows) ** 2), dim=1):
+        yield columns[:, None] - columns[None, :]
+
+
 class _PairwiseMSE(torch.autograd.Function):
     """Eq. 1 for all pairs; by hand only so that the (B, B, D) differences are never kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
-        batch, features = rows.shape
-        distances = rows.new_zeros(batch, batch)
-        for columns in rows.split(max(1, _PAIR_ELEMENTS // batch**2), dim=1):
-            distances += (columns[:, None] - columns[None, :]).square().sum(-1)
-        return distances / features
+        distances = rows.new_zeros(len(rows), len(rows))
+        for difference in _differences(rows):
+            distances += difference.square().sum(-1)
+        return distances / rows.shape[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (rows,) = ctx.saved_tensors
         symmetric = grads[0] + grads[0].T
-        centred = rows - rows.mean(0)  # only differences matter; small numbers keep the product exact
-        return (symmetric.sum(1, keepdim=True) * centred - symmetric @ centred) * (2 / rows.shape[1])
+        columns = [(symmetric[:, :, None] * difference).sum(1) for difference in _differences(rows)]
+        return torch.cat(columns, dim=1) * (2 / rows.shape[1])
 
 
 def pairwise_mse(features: Tensor) -> Tensor:

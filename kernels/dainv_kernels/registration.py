@@ -108,3 +108,97 @@ def _backward_vjp(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
 
 invariance.register_autograd(_forward_vjp, setup_context=_save_forward)
 invariance_backward.register_autograd(_backward_vjp, setup_context=_save_backward)
+
+
+@torch.library.custom_op("dainv::relu_invariance", mutates_args=())
+def relu_invariance(
+    rows: Tensor, order: Tensor, bounds: Tensor, n_groups: Tensor, weights: Tensor, views: int, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """ReLU of the rows, and what :func:`invariance` gives for it."""
+    if rows.stride(1) != 1:
+        rows = rows.contiguous()
+    activation = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
+    if backend == "triton":
+        from dainv_kernels import triton_closed_form
+
+        results = triton_closed_form.forward(rows, order, bounds, n_groups, weights, views, activation)
+    else:
+        results = closed_form.forward(rows, order, bounds, weights, views, activation)
+    return activation, *results
+
+
+@relu_invariance.register_fake
+def _(
+    rows: Tensor, order: Tensor, bounds: Tensor, n_groups: Tensor, weights: Tensor, views: int, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dtype = accumulator_dtype(rows.dtype)
+    return (
+        rows.new_empty(rows.shape),
+        rows.new_empty((), dtype=dtype),
+        rows.new_empty(2, dtype=torch.float64),
+        rows.new_empty(rows.shape[1], dtype=dtype),
+    )
+
+
+@torch.library.custom_op("dainv::relu_invariance_backward", mutates_args=())
+def relu_invariance_backward(
+    grad_activation: Tensor,
+    grad_loss: Tensor,
+    activation: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    n_groups: Tensor,
+    weights: Tensor,
+    sums: Tensor,
+    mean_offset: Tensor,
+    views: int,
+    backend: str,
+) -> Tensor:
+    """Gradient of the rows from those of their ReLU and of the loss, in one pass."""
+    if grad_activation.stride(1) != 1:
+        grad_activation = grad_activation.contiguous()
+    if backend == "triton":
+        from dainv_kernels import triton_closed_form
+
+        return triton_closed_form.backward(
+            grad_loss, activation, order, bounds, n_groups, weights, sums, mean_offset, views, grad_activation
+        )
+    return closed_form.backward(
+        grad_loss, activation, order, bounds, weights, sums, mean_offset, views, grad_activation
+    )
+
+
+@relu_invariance_backward.register_fake
+def _(
+    grad_activation: Tensor,
+    grad_loss: Tensor,
+    activation: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    n_groups: Tensor,
+    weights: Tensor,
+    sums: Tensor,
+    mean_offset: Tensor,
+    views: int,
+    backend: str,
+) -> Tensor:
+    return activation.new_empty(activation.shape)
+
+
+def _save_relu_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    _, order, bounds, n_groups, weights, ctx.views, ctx.backend = inputs
+    activation, _, sums, mean_offset = output
+    ctx.save_for_backward(activation, order, bounds, n_groups, weights, sums, mean_offset)
+
+
+def _relu_forward_vjp(ctx: Any, grad_activation: Tensor, grad_loss: Tensor, *_unused: Tensor) -> tuple[Any, ...]:
+    activation, order, bounds, n_groups, weights, sums, mean_offset = ctx.saved_tensors
+    grad = relu_invariance_backward(
+        *(grad_activation, grad_loss, activation, order, bounds, n_groups, weights, sums, mean_offset),
+        ctx.views,
+        ctx.backend,
+    )
+    return grad, None, None, None, None, None, None
+
+
+relu_invariance.register_autograd(_relu_forward_vjp, setup_context=_save_relu_forward)

@@ -38,6 +38,13 @@ def _sizes(bounds_ptr, group, n_groups, width, ORDERED: tl.constexpr):
 
 
 @triton.jit
+def _load(x_ptr, rows, row_stride, column, inside, RELU: tl.constexpr, ACC: tl.constexpr):
+    """A tile of features, or of their ReLU, in which NaN stays NaN."""
+    x = tl.load(x_ptr + rows[:, None] * row_stride + column[None, :], mask=inside[None, :], other=0).to(ACC)
+    return tl.where(x < 0, 0, x) if RELU else x
+
+
+@triton.jit
 def group_sums_kernel(
     x_ptr,  # [B, D], rows row_stride apart
     order_ptr,  # [B]
@@ -46,10 +53,12 @@ def group_sums_kernel(
     weights_ptr,  # [B] float64
     mean_offset_ptr,  # [D] out: batch mean - first sample
     partial_ptr,  # [tiles, 2] float64 out: weighted within-group and total sum of squares of this tile
+    activation_ptr,  # [B, D] out, contiguous, if RELU
     n_rows,
     n_features,
     row_stride,
     VIEWS: tl.constexpr,  # M, or 0 for groups of any size in any order
+    RELU: tl.constexpr,  # write the ReLU of the features, and take the sums of that
     GROUP_BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ACC: tl.constexpr,
@@ -59,25 +68,34 @@ def group_sums_kernel(
     column = tile.to(tl.int64) * BLOCK_D + tl.arange(0, BLOCK_D)
     inside = column < n_features
     origin = tl.load(x_ptr + column, mask=inside, other=0).to(ACC)
+    origin = tl.where(origin < 0, 0, origin) if RELU else origin
     ORDERED: tl.constexpr = VIEWS > 0
     n_groups = n_rows // VIEWS if ORDERED else tl.load(n_groups_ptr)
 
     weighted = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
-    first_moment = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)  # of the samples around `origin`
-    second_moment = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
+    # Samples seen so far by each lane: their number, mean (as an offset from `origin`) and sum of squares around it.
+    count = tl.zeros([GROUP_BLOCK], dtype=ACC)
+    mean_so_far = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
+    around_mean = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
     block = 0
     while block < n_groups:
         group = block + tl.arange(0, GROUP_BLOCK)
         size = _sizes(bounds_ptr, group, n_groups, VIEWS, ORDERED)
         rows = _members(order_ptr, bounds_ptr, group, n_groups, 0, VIEWS, ORDERED)
-        first = tl.load(x_ptr + rows[:, None] * row_stride + column[None, :], mask=inside[None, :], other=0).to(ACC)
+        first = _load(x_ptr, rows, row_stride, column, inside, RELU, ACC)
+        if RELU:
+            target = activation_ptr + rows[:, None] * n_features + column[None, :]
+            tl.store(target, first.to(activation_ptr.dtype.element_ty), mask=inside[None, :] & (size > 0)[:, None])
         s1 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
         s2 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
         width = VIEWS if ORDERED else tl.max(size, axis=0)
         j = 1
         while j < width:
             rows = _members(order_ptr, bounds_ptr, group, n_groups, j, VIEWS, ORDERED)
-            x = tl.load(x_ptr + rows[:, None] * row_stride + column[None, :], mask=inside[None, :], other=0).to(ACC)
+            x = _load(x_ptr, rows, row_stride, column, inside, RELU, ACC)
+            if RELU:
+                target = activation_ptr + rows[:, None] * n_features + column[None, :]
+                tl.store(target, x.to(activation_ptr.dtype.element_ty), mask=inside[None, :] & (j < size)[:, None])
             difference = x - first
             s1 += difference
             s2 += difference * difference
@@ -87,14 +105,18 @@ def group_sums_kernel(
         within = s2 - s1 * mean
         weight = tl.load(weights_ptr + group, mask=group < n_groups, other=0).to(ACC)
         weighted += weight[:, None] * within
-        offset = (first - origin[None, :]) + mean
-        first_moment += n * offset
-        second_moment += tl.where(n > 0, n * offset * offset + within, 0)
+        # Chan's update: only positive terms are added, so that not even an outlier as origin costs digits.
+        count_before = count
+        count += size.to(ACC)
+        share = (size.to(ACC) / tl.maximum(count, 1))[:, None]
+        delta = (first - origin[None, :]) + mean - mean_so_far
+        mean_so_far += share * delta
+        around_mean += tl.where(n > 0, within + count_before[:, None] * share * delta * delta, 0)
         block += GROUP_BLOCK
 
-    m1 = tl.sum(first_moment, axis=0)
-    mean_offset = m1 / n_rows
-    total = tl.sum(second_moment, axis=0) - m1 * mean_offset
+    mean_offset = tl.sum(count[:, None] * mean_so_far, axis=0) / n_rows
+    from_mean = mean_so_far - mean_offset[None, :]
+    total = tl.sum(around_mean + count[:, None] * from_mean * from_mean, axis=0)
     tl.store(mean_offset_ptr + column, mean_offset, mask=inside)
     tl.store(partial_ptr + 2 * tile, tl.sum(tl.sum(weighted, axis=0), axis=0).to(tl.float64))
     tl.store(partial_ptr + 2 * tile + 1, tl.sum(total, axis=0).to(tl.float64))
@@ -136,10 +158,13 @@ def gradient_kernel(
     sums_ptr,  # [2]
     mean_offset_ptr,  # [D]
     grad_ptr,  # [B, D] out, contiguous
+    grad_activation_ptr,  # [B, D], rows grad_activation_stride apart, if RELU: upstream gradient of the activation x
     n_rows,
     n_features,
     row_stride,
+    grad_activation_stride,
     VIEWS: tl.constexpr,
+    RELU: tl.constexpr,  # add the upstream gradient and take both through the ReLU
     GROUP_BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ACC: tl.constexpr,
@@ -155,13 +180,13 @@ def gradient_kernel(
         size = _sizes(bounds_ptr, group, n_groups, VIEWS, ORDERED)
         origin = tl.load(x_ptr + column, mask=inside, other=0).to(ACC)
         rows = _members(order_ptr, bounds_ptr, group, n_groups, 0, VIEWS, ORDERED)
-        first = tl.load(x_ptr + rows[:, None] * row_stride + column[None, :], mask=inside[None, :], other=0).to(ACC)
+        first = _load(x_ptr, rows, row_stride, column, inside, False, ACC)
         s1 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
         width = VIEWS if ORDERED else tl.max(size, axis=0)
         j = 1
         while j < width:  # the group's mean; the second loop finds these rows in the cache
             rows = _members(order_ptr, bounds_ptr, group, n_groups, j, VIEWS, ORDERED)
-            x = tl.load(x_ptr + rows[:, None] * row_stride + column[None, :], mask=inside[None, :], other=0).to(ACC)
+            x = _load(x_ptr, rows, row_stride, column, inside, False, ACC)
             s1 += x - first
             j += 1
 
@@ -179,9 +204,13 @@ def gradient_kernel(
         j = 0
         while j < width:
             rows = _members(order_ptr, bounds_ptr, group, n_groups, j, VIEWS, ORDERED)
-            x = tl.load(x_ptr + rows[:, None] * row_stride + column[None, :], mask=inside[None, :], other=0).to(ACC)
+            x = _load(x_ptr, rows, row_stride, column, inside, False, ACC)
             gradient = slope * (x - first) + constant
             written = inside[None, :] & (j < size)[:, None]
+            if RELU:
+                upstream = grad_activation_ptr + rows[:, None] * grad_activation_stride + column[None, :]
+                gradient += tl.load(upstream, mask=written, other=0).to(ACC)
+                gradient = tl.where(x <= 0, 0, gradient)
             target = grad_ptr + rows[:, None] * n_features + column[None, :]
             tl.store(target, gradient.to(grad_ptr.dtype.element_ty), mask=written)
             j += 1
@@ -198,7 +227,13 @@ def _launch(rows: Tensor) -> dict[str, object]:
 
 
 def forward(
-    rows: Tensor, order: Tensor, bounds: Tensor, n_groups: Tensor, weights: Tensor, views: int
+    rows: Tensor,
+    order: Tensor,
+    bounds: Tensor,
+    n_groups: Tensor,
+    weights: Tensor,
+    views: int,
+    activation: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`dainv_kernels.closed_form.forward`, with the number of groups as a 0-d tensor on the device."""
     batch, features = rows.shape
@@ -211,8 +246,8 @@ def forward(
     loss = torch.empty((), dtype=dtype, device=rows.device)
     with torch.cuda.device_of(rows):
         group_sums_kernel[(tiles,)](
-            rows, order, bounds, n_groups, weights, mean_offset, partial,
-            batch, features, rows.stride(0), VIEWS=views, **launch,
+            rows, order, bounds, n_groups, weights, mean_offset, partial, activation,
+            batch, features, rows.stride(0), VIEWS=views, RELU=activation is not None, **launch,
         )  # fmt: skip
         finish_kernel[(1,)](partial, sums, loss, tiles, BLOCK=256)
     return loss, sums, mean_offset
@@ -228,6 +263,7 @@ def backward(
     sums: Tensor,
     mean_offset: Tensor,
     views: int,
+    grad_activation: Tensor | None = None,
 ) -> Tensor:
     """As :func:`dainv_kernels.closed_form.backward`, with the number of groups as a 0-d tensor on the device."""
     batch, features = rows.shape
@@ -237,7 +273,8 @@ def backward(
     grad = torch.empty((batch, features), dtype=rows.dtype, device=rows.device)
     with torch.cuda.device_of(rows):
         gradient_kernel[grid](
-            grad_loss, rows, order, bounds, n_groups, weights, sums, mean_offset, grad,
-            batch, features, rows.stride(0), VIEWS=views, **launch,
+            grad_loss, rows, order, bounds, n_groups, weights, sums, mean_offset, grad, grad_activation,
+            batch, features, rows.stride(0), 0 if grad_activation is None else grad_activation.stride(0),
+            VIEWS=views, RELU=grad_activation is not None, **launch,
         )  # fmt: skip
     return grad

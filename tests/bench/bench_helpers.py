@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from dainv_bench.arms import ARMS, CLOSED_FORM, Arm, Criterion, Problem
 from torch import Tensor
 
 from dainv.objective import Objective, layer_weights
+from dainv_bench.arms import ARMS, Arm, OnActivations, Problem, closed_form
 
 CPU = torch.device("cpu")
 TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "warmup": 1, "device": "cpu"}
@@ -20,22 +20,22 @@ def problem(n_images: int = 2, views: int = 4) -> Problem:
     return Problem(n_images, views, layer_weights(9), CPU)
 
 
-def altered(name: str, alter: Callable[[Criterion, Tensor, Mapping[str, Tensor]], Objective]) -> Arm:
+def altered(name: str, alter: Callable[[OnActivations, Tensor, Mapping[str, Tensor]], Objective]) -> Arm:
     """The closed form with something done to it."""
 
-    def prepare(given: Problem) -> Criterion:
-        right = CLOSED_FORM.prepare(given)
+    def prepare(given: Problem) -> OnActivations:
+        right = closed_form(given)
         return lambda task, activations: alter(right, task, activations)
 
     return Arm(name, "wrong on purpose", prepare)
 
 
-def _one_percent_off_at_layer3(right: Criterion, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+def _one_percent_off_at_layer3(right: OnActivations, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
     total, task, losses = right(task, activations)
     return Objective(total, task, {**losses, "layer3": 1.01 * losses["layer3"]})
 
 
-def _no_gradient_from_layer7(right: Criterion, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+def _no_gradient_from_layer7(right: OnActivations, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
     return right(task, {**activations, "layer7": activations["layer7"].detach()})
 
 
@@ -47,7 +47,7 @@ def interrupted_in_round(number: int, warmup: int = 1) -> Arm:
     """An arm during whose step of that round, counted from 1, Ctrl-C is pressed."""
     calls = 0
 
-    def press(right: Criterion, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
+    def press(right: OnActivations, task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
         nonlocal calls
         calls += 1
         if calls == 1 + warmup + number:  # one call checks that the arms agree

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from bench_helpers import TINY
+
+from dainv import UserError
 from dainv_bench.arms import ARMS
 from dainv_bench.overhead import OverheadSettings, measure
 from dainv_bench.results import SCHEMA, ArmResult, OverheadResult, default_path, write_result
 from dainv_bench.statistics import median_interval, paired_overhead
-
-from dainv import UserError
 
 
 @pytest.fixture(scope="module")

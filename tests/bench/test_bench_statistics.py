@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from dainv_bench.statistics import Interval, judge, median_interval, paired_overhead
 
 

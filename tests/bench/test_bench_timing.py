@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
 from dainv_bench.timing import Rounds, Sample, interleave, meter_for
 
 NAMES = ["a", "b", "c"]

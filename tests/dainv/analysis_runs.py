@@ -75,7 +75,9 @@ def make_run(
     images = load_data(str(data))
     model = {"name": "allcnn", "n_classes": 3, "in_channels": 3, "batch_norm": True, "width": 0.05}
     config = {
-        "settings": asdict(TrainSettings(data=str(data), alpha=alpha, epochs=epochs, width=0.05, batch_norm=True)),
+        "settings": asdict(
+            TrainSettings(data=str(data), alpha=alpha, epochs=max(1, epochs), width=0.05, batch_norm=True)
+        ),
         "model": model,
         "data": {
             "name": images.name,

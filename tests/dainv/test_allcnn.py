@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from dainv import AllCNNC
+from dainv import AllCNNC, Groups, layer_weights
+from dainv.objective import combine, weigh
 
 
 def test_parameter_counts_are_the_published_ones():
@@ -29,6 +30,29 @@ def test_hooks_see_what_forward_taps_returns():
     model.layer4.register_forward_hook(lambda _m, _i, output: seen.update(layer4=output))
     _, activations = model.forward_taps(torch.rand(2, 3, 32, 32))
     assert seen["layer4"] is activations["layer4"]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_losses_taken_with_the_relu_are_those_of_the_taps(batch_norm):
+    torch.manual_seed(0)
+    model, images = AllCNNC(width=0.1, batch_norm=batch_norm), torch.rand(8, 3, 16, 16)
+    groups, weights = Groups.consecutive(4, 2), layer_weights(9)
+    logits, activations = model.forward_taps(images)
+    expected = combine(logits.sum(), activations, groups, weights, backend="torch")
+    gradients = torch.autograd.grad(expected.total, list(model.parameters()))
+    fused_logits, losses = model.forward_losses(images, groups, weights, backend="torch")
+    got = weigh(fused_logits.sum(), losses, weights)
+    torch.testing.assert_close(fused_logits, logits)
+    for name, loss in expected.invariance.items():
+        torch.testing.assert_close(losses[name], loss)
+    for one, other in zip(torch.autograd.grad(got.total, list(model.parameters())), gradients, strict=True):
+        assert (one - other).norm() <= 1e-4 * other.norm() + 1e-7
+
+
+def test_layers_of_weight_zero_are_measured_without_gradient():
+    model = AllCNNC(width=0.1)
+    _, losses = model.forward_losses(torch.rand(8, 3, 16, 16), Groups.consecutive(4, 2), [0.0] * 8 + [0.1])
+    assert [loss.requires_grad for loss in losses.values()] == [False] * 8 + [True]
 
 
 def test_initialisation_is_glorot_uniform_with_zero_bias():

@@ -77,7 +77,7 @@ def test_what_is_said_of_runs_whose_scores_are_known(tmp_path):
     assert "higher at layers 3–8 (most at layer 7: +0.45, 0.45 to 0.45)" in compared
     assert "lower at layer 9 (most at layer 9: −0.10, −0.10 to −0.10)" in compared
     assert "not clearly different at layers 1 and 2" in compared
-    assert "rose at layers 1 and 2 and fell at layers 4–9" in sentence(found, "Baseline: from the first training batch")
+    assert "rose at layers 1–3 and fell at layers 4–9" in sentence(found, "Baseline: from the first training batch")
 
 
 def test_nothing_is_said_of_layers_without_a_score(tmp_path):

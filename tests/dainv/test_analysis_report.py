@@ -134,6 +134,18 @@ def test_names_are_shown_as_they_are(tmp_path):
     assert "<b>&c" not in text
 
 
+def test_nothing_in_a_foreign_config_becomes_html(tmp_path):
+    run = analyzed_run(tmp_path)
+    tag = "<script>alert()</script>"
+    run.config["settings"].update(augmentation=tag, seed=tag, backend=tag)
+    run.config["data"].update(name=tag, sha256=tag, n_train=tag)
+    run.config.update(backend=tag, device=tag)
+    run.environment.update(commit=tag, python=tag, cpu=tag, dainv=tag, libraries={tag: tag})
+    text, _ = page_of([run])
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 10
+
+
 def test_warnings_come_before_the_findings(two):
     text, _ = page_of(two, warnings=["Something is doubtful."])
     assert text.index("Something is doubtful.") < text.index("One finding.")

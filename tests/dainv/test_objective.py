@@ -1,10 +1,10 @@
 import pytest
 import torch
-from dainv_kernels import Groups, invariance_loss
 from torch import nn
 
 import dainv
 from dainv.objective import combine
+from dainv_kernels import Groups, invariance_loss
 
 PUBLISHED_WEIGHTS = [0.002704, 0.003606, 0.004808, 0.006412, 0.008550, 0.011402, 0.015205, 0.020276, 0.027038]
 

@@ -17,7 +17,7 @@ def test_python_examples_run():
     torch.manual_seed(0)
     names: dict = {}
     exec("\n".join(blocks), names)
-    assert set(names["invariance"]) == {f"layer{n}" for n in range(1, 10)}
+    assert list(names["invariance"]) == [f"layer{n}" for n in range(1, 10)]
     assert names["model"].layer1.conv.weight.grad is not None
     assert names["scores"].sigma["input"].shape == (5, 16)
 

@@ -6,13 +6,31 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+pytest.register_assert_rewrite("kernels_checks")  # so that a failed comparison says by how much
+
 KERNELS = Path(__file__).parents[2] / "kernels"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors here are so small that threads would only wait for each other, for long where the machine is shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -45,6 +63,14 @@ def closed_form_backend(request: pytest.FixtureRequest, device: torch.device) ->
 
 
 @pytest.fixture
+def triton(device: torch.device) -> str:
+    """The backend "triton" alone."""
+    if reason := runs_triton_on(device):
+        pytest.skip(reason)
+    return "triton"
+
+
+@pytest.fixture(scope="session")
 def fresh_python() -> Callable[..., str]:
     """Run code in a new interpreter that sees no GPU and no ``TRITON_INTERPRET``; gives what it printed."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from dainv_kernels import Groups, invariance_loss
 from kernels_truth import truth
 from torch import Tensor
+
+from dainv_kernels import Groups, invariance_loss
 
 LOSS = 2e-6  # in float32, as are the next two; 17 roundings
 GRADIENT = 2e-5

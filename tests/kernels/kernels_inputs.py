@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from dainv_kernels import Groups
 from torch import Tensor
+
+from dainv_kernels import Groups
 
 K, M = 8, 7  # odd on purpose: B = 56 is no power of two and no multiple of a tile
 B, D = K * M, 97
@@ -46,7 +47,6 @@ PARTITIONS = {
     "huge-and-negative": shuffled(_HUGE.repeat_interleave(M)),
     "pairs-only": shuffled(torch.arange(B) // 2),
     "one-pair-among-singles": torch.arange(B).clamp(min=1),
-    "two-groups": shuffled(ids_of_sizes(B - 2, 2)),
 }
 
 

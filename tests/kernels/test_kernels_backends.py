@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from dainv_kernels import available_backends, backend_status, invariance_loss
 from kernels_checks import evaluate
 from kernels_inputs import CONSECUTIVE, grouped
+
+from dainv_kernels import available_backends, backend_status, invariance_loss
 
 X = grouped(CONSECUTIVE, 5).float()
 

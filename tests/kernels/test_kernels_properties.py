@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dainv_kernels import Groups, invariance_loss
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels_checks import assert_near, assert_true, evaluate
 from kernels_inputs import CONSECUTIVE, PARTITIONS, B, D, K, M, grouped, noise, shuffled
 from kernels_truth import truth
+
+from dainv_kernels import Groups, invariance_loss
 
 
 @pytest.mark.parametrize("partition", ["consecutive", "ragged-shuffled"])

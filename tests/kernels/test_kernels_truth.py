@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dainv_kernels import invariance_loss
 from kernels_inputs import noise, shuffled
 from kernels_truth import pair_distances, true_loss
+
+from dainv_kernels import invariance_loss
 
 # One feature, two groups of two. d = (x_i - x_j)^2:
 #   same group 4 and 16, between groups 100, 196, 64, 144; all six distinct pairs sum to 524.

@@ -1,0 +1,61 @@
+"""Layers so wide that they are taken in several column tiles, the last one narrower."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from kernels_checks import UPSTREAM, assert_near, assert_true, evaluate
+from kernels_inputs import generator, grouped, shuffled
+from kernels_truth import truth
+from torch import Tensor
+
+from dainv_kernels import Groups, closed_form
+
+K, M = 16, 8
+IDS = torch.arange(K).repeat_interleave(M)
+COPIES = 53
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Three tiles of the same 331 features 53 times over: the loss is that of one copy, a gradient a 53rd of its own.
+
+    bfloat16 holds the features exactly, so that one brute force serves every dtype. 331 is prime: no two tiles are
+    alike.
+    """
+    x = grouped(IDS, 331).bfloat16().double()
+    loss, gradient = truth(x, IDS, upstream=UPSTREAM)
+    return x.repeat(1, COPIES), (loss, gradient.repeat(1, COPIES) / COPIES)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("order", ["consecutive", "shuffled"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_wide_layer_in_torch(
+    device: torch.device,
+    wide: tuple[Tensor, tuple[Tensor, Tensor]],
+    dtype: torch.dtype,
+    order: str,
+) -> None:
+    x, (loss, gradient) = wide
+    if order == "consecutive":
+        got = evaluate(x.to(device, dtype), Groups.consecutive(K, M, device=device), "torch")
+    else:
+        permutation = torch.randperm(K * M, generator=generator())
+        x, gradient = x[permutation], gradient[permutation]
+        got = evaluate(x.to(device, dtype), IDS[permutation].to(device), "torch")
+    assert_near(got, (loss, gradient), dtype)
+
+
+def test_the_layer_is_wide_enough(wide: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
+    widths = [stop - start for start, stop in closed_form._tiles(wide[0])]
+    assert len(widths) == 3
+    assert widths[-1] < widths[0]
+
+
+@pytest.mark.parametrize("order", ["consecutive", "shuffled"])
+def test_several_tiles_in_triton(triton: str, device: torch.device, order: str) -> None:
+    ids = IDS if order == "consecutive" else shuffled(IDS)
+    groups = Groups.consecutive(K, M, device=device) if order == "consecutive" else None
+    x = grouped(ids, 2 * 1024 + 37).float().to(device)  # tiles are 1024 wide in the interpreter, narrower on a GPU
+    assert_true(x, ids.to(device), triton, groups=groups)
