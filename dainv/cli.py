@@ -63,7 +63,9 @@ _default = TrainSettings()
 @click.option(
     "--normalization", type=click.Choice(["pairs", "printed"]), default=_default.normalization, help="Form of Eq. 3."
 )
-@click.option("--fused/--no-fused", default=_default.fused, help="Use the Triton kernels where they work.")
+@click.option(
+    "--fused/--no-fused", default=_default.fused, help="ReLU and loss as one operation, in Triton where it works."
+)
 @click.option("--backend", default=None, help="Insist on one: reference, torch or triton.")
 @click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Normalise after every convolution.")
 @click.option("--width", default=_default.width, help="Factor on the channels of the network.")

@@ -103,7 +103,7 @@ def measure(
         done += 1
         on_progress(what, done, total)
 
-    load_before = load_average()
+    made_with, load_before = environment(), load_average()
     steps = {arm.name: TrainingStep(network, arm.prepare(problem), batches) for arm in running}
     agreements = check_agreement(with_objective, problem, network, batches[0], on_step)
     rounds = interleave(
@@ -122,7 +122,7 @@ def measure(
         suite="overhead",
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         interrupted=rounds.interrupted,
-        environment=environment(),
+        environment=made_with,
         load_average={"before": load_before, "after": load_average()},
         settings=_resolved(settings, published, problem),
         arms=arms,

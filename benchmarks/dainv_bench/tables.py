@@ -78,3 +78,29 @@ def _verdict_line(result: OverheadResult) -> str:
         f"{verdict['arm']} costs {overhead['median']:+.1f} % of a step (95 %: {_interval(overhead)}), "
         f"{words[verdict['verdict']]} {verdict['limit_percent']:g} %"
     )
+
+
+def overhead_markdown(result: OverheadResult) -> str:
+    """The same in Markdown, for a README."""
+    settings, environment = result["settings"], result["environment"]
+    rows = ["| arm | step | overhead | 95 % interval |", "|---|---|---|---|"]
+    for name, arm in result["arms"].items():
+        overhead = arm["overhead_percent"]
+        if arm["not_run"] is not None:
+            rows.append(f"| `{name}` | not run | | |")
+        elif overhead is None:
+            rows.append(f"| `{name}` | {arm['median_milliseconds']:.0f} ms | | |")
+        else:
+            rows.append(
+                f"| `{name}` | {arm['median_milliseconds']:.0f} ms | {overhead['median']:+.1f} % "
+                f"| {_interval(overhead)} |"
+            )
+    where = f"{environment['cpu_count']} cores of a {environment['cpu']}"
+    if settings["device"] != "cpu":
+        where = ", ".join(environment["cuda_devices"])
+    caption = (
+        f"Training step of All-CNN-C, batch {settings['batch_size']} = {settings['n_images']} images × "
+        f"{settings['views']} views, {settings['dtype']}, on {where}, torch {environment['libraries']['torch']}; "
+        f"medians of {len(result['orders'])} rounds, overhead paired within rounds."
+    )
+    return "\n".join([caption, "", *rows]) + "\n"

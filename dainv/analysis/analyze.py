@@ -65,6 +65,7 @@ def analyze(
     Raises:
         UserError: what a user can mend, in one line.
     """
+    made_with = environment()
     plan = ScoringPlan(transform, repeats, images, batch_size, device, seed)
     runs = _open(run_dirs)
     configs = [_configuration(run) for run in runs]
@@ -105,7 +106,7 @@ def analyze(
             )
         )
     warnings += _doubts(analyzed)
-    report = _write(analyzed, plan, warnings)
+    report = _write(analyzed, warnings, made_with)
     return AnalysisResult(tuple(analyzed), tuple(compare(analyzed)), tuple(warnings), tuple(notes), report)
 
 
@@ -192,11 +193,10 @@ def _doubts(runs: Sequence[AnalyzedRun]) -> list[str]:
     return doubts
 
 
-def _write(runs: Sequence[AnalyzedRun], plan: ScoringPlan, warnings: Sequence[str]) -> Path:
+def _write(runs: Sequence[AnalyzedRun], warnings: Sequence[str], made_with: dict[str, Any]) -> Path:
     """Write everything; nothing is written before all of it has been made."""
     comparisons = compare(runs)
     sentences = findings(runs, comparisons)
-    made_with = environment()
     first = runs[0].run
     files: list[tuple[Path, bytes]] = []
     for run in runs:
