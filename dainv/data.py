@@ -116,9 +116,12 @@ def _torchvision(name: str) -> Callable[[Path], ImageData]:
         from torchvision import datasets
 
         dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+        existed = root.exists()
         try:
             train, test = (dataset(str(root), train=train, download=True) for train in (True, False))
         except Exception as error:  # torchvision lets urllib's, tarfile's and its own errors through
+            if not existed and root.exists() and not any(root.iterdir()):
+                root.rmdir()
             raise UserError(
                 f"{name}: cannot be downloaded to {root} ({error}); fetch it on another machine and put it there, "
                 "or pass --data FILE.npz"

@@ -200,5 +200,5 @@ class RunDirectory:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error})") from None
+            raise UserError(f"{self.path}: no analysis folder can be made in it ({error.strerror})") from None
         return folder / name
