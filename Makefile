@@ -24,7 +24,7 @@ check: lint test
 # takes a higher learning rate and a larger share of the objective than the published one to show its effect.
 DEMO_RUNS ?= runs/demo
 DEMO_OPTIONS ?= --epochs 30 --width 0.25 --learning-rate 0.05
-DEMO_ALPHA ?= 0.5
+DEMO_ALPHA ?= 0.3
 
 demo: $(READY)
 	rm -rf $(DEMO_RUNS)
