@@ -54,8 +54,8 @@ class ConsoleReporter:
         invariance = list(record["train"]["invariance"].values())
         speed = record["images_per_second"]
         line = (
-            f"epoch {record['epoch']:>3}  loss {record['train']['loss']:.4f}  task {record['train']['task']:.4f}  "
-            f"inv {invariance[0]:.3f} … {invariance[-1]:.3f}  test acc {100 * record['test']['accuracy']:.2f} %"
+            f"epoch {record['epoch']:>3}  loss {record['train']['loss']:.3f}  task {record['train']['task']:.3f}  "
+            f"inv {invariance[0]:.3f}…{invariance[-1]:.3f}  test {100 * record['test']['accuracy']:.2f} %"
         )
         self._console.print(Text(line + ("" if speed is None else f"  {speed:.0f} images/s")), soft_wrap=True)
 
