@@ -25,7 +25,7 @@ def test_table_verdict_and_file() -> None:
     result = run("--limit", "1e9", "--out", "one.json")
     assert result.exit_code == 0, result.output
     table = [line for line in result.output.splitlines() if line[:1] in "┏┃┡│└"]
-    for arm in ("baseline", "published", "closed-form", "ours", "ours-fused"):
+    for arm in ("baseline", "published", "closed-form", "ours", "ours-relu", "ours-fused"):
         assert any(line.startswith(f"│ {arm} ") for line in table)
     assert all(len(line) <= 80 for line in table)
     assert "ours-fused not run: " in result.output
