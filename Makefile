@@ -32,7 +32,7 @@ demo: $(READY)
 	$(BIN)/dainv train --data digits --batch-norm $(DEMO_OPTIONS) --alpha $(DEMO_ALPHA) --fused --run-dir $(DEMO_RUNS)/invariance
 	$(BIN)/dainv analyze $(DEMO_RUNS)/baseline $(DEMO_RUNS)/invariance
 
-# The published recipe, both arms, then Figures 1 and 2; interrupted runs go on where they were. Weeks without a GPU:
+# The published recipe, both arms, then Figures 1 and 2; interrupted runs go on where they were. Days without a GPU:
 # FIGURE_OPTIONS='--epochs 10 --batch-norm' scales it down.
 FIGURE_RUNS ?= runs
 FIGURE_OPTIONS ?= --epochs 350

@@ -95,7 +95,7 @@ def overhead_markdown(result: OverheadResult) -> str:
                 f"| `{name}` | {arm['median_milliseconds']:.0f} ms | {overhead['median']:+.1f} % "
                 f"| {_interval(overhead)} |"
             )
-    where = f"{environment['cpu_count']} cores of a {environment['cpu']}"
+    where = f"{environment['cpu_count']} CPU cores ({environment['cpu']})"
     if settings["device"] != "cpu":
         where = ", ".join(environment["cuda_devices"])
     caption = (
