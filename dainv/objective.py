@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -102,11 +103,19 @@ def weigh(task_loss: Tensor, losses: dict[str, Tensor], weights: Sequence[float]
         losses: layer name -> 0-d invariance loss, first layer first.
         weights: alpha^(l) for each layer.
     """
-    total = (1 - sum(weights)) * task_loss
-    for loss, weight in zip(losses.values(), weights, strict=True):
-        if weight:
-            total = total + weight * loss
+    measured = zip(losses.values(), weights, strict=True)
+    used, shares = zip((task_loss, 1 - sum(weights)), *(pair for pair in measured if pair[1]), strict=True)
+    terms = torch.stack(used)
+    # One product of vectors: on a GPU, nine multiplications and nine additions would cost as much as a layer's loss.
+    total = torch.dot(terms, _vector(shares, terms.dtype, terms.device))
     return Objective(total, task_loss, losses)
+
+
+@lru_cache(maxsize=64)
+def _vector(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot capture a copy from the host."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 class InvarianceObjective:

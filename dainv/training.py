@@ -26,7 +26,7 @@ from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.evaluation import accuracy
 from dainv.models.loading import model_from_config
-from dainv.objective import Objective, combine, layer_weights, weigh
+from dainv.objective import layer_weights, weigh
 from dainv.runs import RunDirectory
 from dainv.settings import RESUMABLE, TrainSettings
 from dainv.taps import evaluating
@@ -160,29 +160,20 @@ class Trainer:
         views = self.scheme(self.data.train.batch(chosen), self.draws)
         return views.contiguous(memory_format=torch.channels_last), self.data.train.labels[chosen]
 
-    def _combine(
-        self, task: Tensor, activations: dict[str, Tensor], groups: Groups, weights: Sequence[float]
-    ) -> Objective:
-        return combine(
-            task,
-            activations,
+    def _losses(self, views: Tensor, groups: Groups, weights: Sequence[float]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.model.forward_losses(
+            views,
             groups,
             weights,
+            fused=self.settings.fused,
             normalization=self.settings.normalization,
             backend=self.backend,
         )
 
     def _objective(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Total loss, and a row of the table of losses."""
-        if self.settings.fused:
-            logits, losses = self.model.forward_losses(
-                views, self.groups, self.weights, normalization=self.settings.normalization, backend=self.backend
-            )
-            objective = weigh(functional.cross_entropy(logits, labels), losses, self.weights)
-        else:
-            logits, activations = self.model.forward_taps(views)
-            task = functional.cross_entropy(logits, labels)
-            objective = self._combine(task, activations, self.groups, self.weights)
+        logits, losses = self._losses(views, self.groups, self.weights)
+        objective = weigh(functional.cross_entropy(logits, labels), losses, self.weights)
         correct = (logits.argmax(1) == labels).float().mean()
         row = [objective.total, objective.task, correct, *objective.invariance.values()]
         return objective.total, torch.stack([value.detach().float() for value in row])
@@ -190,8 +181,7 @@ class Trainer:
     def _control_losses(self) -> dict[str, float]:
         views, groups = self.control
         with evaluating(self.model):
-            _, activations = self.model.forward_taps(views)
-            losses = self._combine(views.new_zeros(()), activations, groups, [0.0] * len(self.layers)).invariance
+            _, losses = self._losses(views, groups, [0.0] * len(self.layers))
         return {name: float(loss) for name, loss in losses.items()}
 
     def _check(self, first_step: int) -> None:

@@ -44,17 +44,19 @@ OnActivations = Callable[[Tensor, Mapping[str, Tensor]], Objective]
 
 @dataclass(frozen=True)
 class InForward:
-    """A criterion whose losses are taken during the forward pass, in one operation with each ReLU.
+    """A criterion whose losses are taken during the forward pass, as ``dainv train`` does.
 
     Attributes:
         groups: of the batch.
         weights: alpha^(l) of Eq. 4.
         backend: of the operator.
+        fused: whether each is one operation with the layer's ReLU.
     """
 
     groups: Groups
     weights: tuple[float, ...]
     backend: str
+    fused: bool
 
 
 Criterion = OnActivations | InForward
@@ -63,7 +65,9 @@ Criterion = OnActivations | InForward
 def objective_of(criterion: Criterion, network: AllCNNC, views: Tensor, labels: Tensor) -> Objective:
     """Forward pass and objective of an arm for one batch."""
     if isinstance(criterion, InForward):
-        logits, losses = network.forward_losses(views, criterion.groups, criterion.weights, backend=criterion.backend)
+        logits, losses = network.forward_losses(
+            views, criterion.groups, criterion.weights, fused=criterion.fused, backend=criterion.backend
+        )
         return weigh(functional.cross_entropy(logits, labels), losses, criterion.weights)
     logits, activations = network.forward_taps(views)
     return criterion(functional.cross_entropy(logits, labels), activations)
@@ -141,15 +145,15 @@ def closed_form(problem: Problem) -> OnActivations:
     return _eq4(layer_loss, problem.weights)
 
 
-def _ours(problem: Problem) -> OnActivations:
+def _ours_after(problem: Problem) -> OnActivations:
     groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
-    return lambda task, activations: combine(task, activations, groups, problem.weights, backend="torch")
+    return lambda task, activations: combine(task, activations, groups, problem.weights)
 
 
-def _ours_in_forward(backend: str) -> Callable[[Problem], InForward]:
+def _ours_in_forward(backend: str, fused: bool) -> Callable[[Problem], InForward]:
     def prepare(problem: Problem) -> InForward:
         groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
-        return InForward(groups, problem.weights, backend)
+        return InForward(groups, problem.weights, backend, fused)
 
     return prepare
 
@@ -171,12 +175,13 @@ ARMS: dict[str, Arm] = {
         Arm(BASELINE, "the same step with cross-entropy alone", _baseline, taps=False),
         Arm("published", "B x B distances by the Gram identity, masks, plain autograd", _published, cancels=True),
         Arm("closed-form", "sums of squares around means, plain autograd", closed_form),
-        Arm("ours", "dainv's objective on the activations, backend torch", _ours, ours=True),
-        Arm("ours-relu", "in one operation with each ReLU, backend torch", _ours_in_forward("torch"), ours=True),
+        Arm("ours-after", "dainv's objective after the forward pass, as on any model", _ours_after, ours=True),
+        Arm("ours", "each loss when its layer is done, backend torch", _ours_in_forward("torch", False), ours=True),
+        Arm("ours-relu", "in one operation with each ReLU, backend torch", _ours_in_forward("torch", True), ours=True),
         Arm(
             "ours-fused",
             "in one operation with each ReLU, backend triton",
-            _ours_in_forward("triton"),
+            _ours_in_forward("triton", True),
             _why_not_triton,
             ours=True,
         ),

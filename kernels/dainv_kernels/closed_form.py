@@ -7,11 +7,13 @@ first sample inside a group, by the first sample of the batch between groups. Se
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dainv_kernels.groups import Segments
 from dainv_kernels.layout import accumulator_dtype
 
 # Elements of a column tile. 4 MiB of float32 keeps a tile's second reading in the cache of a CPU while there are few
@@ -19,7 +21,7 @@ from dainv_kernels.layout import accumulator_dtype
 _TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 30}
 
 
-class _EqualGroups(NamedTuple):
+class _Block(NamedTuple):
     """Groups of one size that lie next to each other in the row order."""
 
     first_row: int
@@ -27,196 +29,246 @@ class _EqualGroups(NamedTuple):
     n_groups: int
     size: int
 
-    def of(self, tile: Tensor) -> Tensor:
-        """View the groups' part of a tile as ``(n_groups, size, columns)``."""
-        stop = self.first_row + self.n_groups * self.size
-        return tile[self.first_row : stop].unflatten(0, (self.n_groups, self.size))
+    def members(self, tile: Tensor) -> Tensor:
+        """The groups' part of a tile, as ``(n_groups, size, columns)``."""
+        return tile[self.first_row : self.first_row + self.n_groups * self.size].unflatten(0, (self.n_groups, -1))
+
+    def groups(self, table: Tensor) -> Tensor:
+        """The groups' rows of a table that has one row a group."""
+        return table[self.first_group : self.first_group + self.n_groups]
 
 
 class _Plan(NamedTuple):
     """A row order in which groups of equal size are neighbours, and the blocks that result."""
 
     order: Tensor | None  # None: the rows already lie in this order
-    blocks: list[_EqualGroups]
-    group_order: Tensor | None  # None: the groups already lie in this order
+    blocks: list[_Block]
+    sizes: Tensor  # (groups, 1) float64, in the order of the blocks
+    weights: Tensor  # (groups, 1) float64, likewise
 
 
-def _plan(rows: Tensor, bounds: Tensor, views: int) -> _Plan:
+def _plan(segments: Segments) -> _Plan:
     """Group sizes are read on the host here, except for consecutive equal groups, which need no look at the data."""
-    batch = len(rows)
-    if views:
-        return _Plan(None, [_EqualGroups(0, 0, batch // views, views)], None)
-    sizes = bounds.diff()
+    batch = len(segments.rows)
+    if segments.views:
+        n_groups = batch // segments.views
+        weights = segments.weights[:n_groups, None]
+        return _Plan(None, [_Block(0, 0, n_groups, segments.views)], torch.full_like(weights, segments.views), weights)
+    sizes = segments.bounds.diff()
     sizes = sizes[sizes > 0]
     by_size = torch.argsort(sizes, stable=True)
-    group_order: Tensor | None = None
-    order: Tensor | None = rows
-    if not torch.equal(by_size, torch.arange(len(sizes), device=sizes.device)):
-        group_order = by_size
-        order = rows[torch.argsort(sizes.repeat_interleave(sizes), stable=True)]
-    if torch.equal(order, torch.arange(batch, device=rows.device)):  # type: ignore[arg-type]
+    order: Tensor | None = segments.rows[torch.argsort(sizes.repeat_interleave(sizes), stable=True)]
+    if torch.equal(order, torch.arange(batch, device=sizes.device)):  # type: ignore[arg-type]
         order = None
+    sizes, weights = sizes[by_size], segments.weights[by_size]
     blocks, first_row, first_group = [], 0, 0
-    distinct, counts = sizes.sort().values.unique_consecutive(return_counts=True)
+    distinct, counts = sizes.unique_consecutive(return_counts=True)
     for size, count in zip(distinct.tolist(), counts.tolist(), strict=True):
-        blocks.append(_EqualGroups(first_row, first_group, count, size))
+        blocks.append(_Block(first_row, first_group, count, size))
         first_row += size * count
         first_group += count
-    return _Plan(order, blocks, group_order)
+    return _Plan(order, blocks, sizes[:, None].to(torch.float64), weights[:, None])
 
 
-def _tiles(rows: Tensor) -> list[tuple[int, int]]:
-    batch, features = rows.shape
-    width = max(1, _TILE_ELEMENTS.get(rows.device.type, 1 << 30) // batch)
-    return [(start, min(start + width, features)) for start in range(0, features, width)]
+class _Tiles:
+    """Walks over the columns of rows, a tile at a time, and lends it scratch memory."""
+
+    def __init__(self, rows: Tensor, plan: _Plan) -> None:
+        self.dtype = accumulator_dtype(rows.dtype)
+        self._order = plan.order
+        batch, features = rows.shape
+        self._width = min(features, max(1, _TILE_ELEMENTS.get(rows.device.type, 1 << 30) // batch))
+        self.bounds = [(start, min(start + self._width, features)) for start in range(0, features, self._width)]
+        self._shapes = {"difference": batch, "ordered": batch, "means": len(plan.sizes), "offsets": len(plan.sizes)}
+
+    def scratch(self, name: str, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Memory for one tile, overwritten with the next: as wide as ``like``, as high as its name says."""
+        height, width = self._shapes[name], like.shape[-1]
+        return _memory(name, height * self._width, dtype or self.dtype, like.device)[: height * width].view(height, -1)
+
+    def ordered(self, tile: Tensor) -> Tensor:
+        """The rows of a tile in the order of the plan, in the accumulator's dtype."""
+        if self._order is not None:
+            tile = torch.index_select(tile, 0, self._order, out=self.scratch("ordered", tile, tile.dtype))
+        return tile.to(self.dtype)
 
 
-def _load(rows: Tensor, start: int, stop: int, order: Tensor | None) -> Tensor:
-    tile = rows[:, start:stop]
-    if order is not None:
-        tile = tile.index_select(0, order)
-    return tile.to(accumulator_dtype(rows.dtype))
+_kept = threading.local()
 
 
-def _shifted(x: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Differences from each group's first sample, that sample, and the offset of the group's mean from it."""
-    first = x[:, 0]
-    difference = torch.sub(x, first[:, None], out=out)
-    return difference, first, difference.mean(1)
+def _memory(name: str, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory that a thread keeps on a CPU, where the first touch of a page costs more than several passes over it."""
+    if device.type != "cpu":
+        return torch.empty(size, dtype=dtype, device=device)
+    kept: Tensor | None = getattr(_kept, f"{name} {dtype}", None)
+    if kept is None or len(kept) < size:
+        with torch.inference_mode(False):
+            kept = torch.empty(size, dtype=dtype)
+        setattr(_kept, f"{name} {dtype}", kept)
+    return kept
+
+
+def _shift(members: Tensor, difference: Tensor, mean: Tensor) -> Tensor:
+    """Write differences from each group's first sample, and the offset of the group's mean from it; gives the first."""
+    first = members[:, 0]
+    torch.sub(members, first[:, None], out=difference)
+    torch.mean(difference, 1, out=mean)
+    return first
 
 
 def forward(
-    rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor, views: int, activation: Tensor | None = None
+    rows: Tensor,
+    segments: Segments,
+    activation: Tensor | None = None,
+    bias: Tensor | None = None,
+    inner: int = 1,
+    n_channels: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss and the few numbers the backward pass needs.
 
     Args:
         rows: ``(B, D)`` features.
-        order: ``(B,)`` samples sorted by group.
-        bounds: ``(B + 1,)`` where each group starts in that order.
-        weights: ``(B,)`` float64 factor of each group's sum of squares.
-        views: M for consecutive equal groups, else 0.
-        activation: ``(B, D)``, written if given: the ReLU of the rows, of which the loss is then taken.
+        segments: the groups.
+        activation: ``(B, D)``, written if given: the ReLU of the rows, of which the loss is then taken. May be
+            ``rows`` itself.
+        bias: ``(C,)``, added before the ReLU if given; that of column d is ``bias[d // inner % n_channels]``.
+        inner: see bias.
+        n_channels: C.
 
     Returns:
         The 0-d loss; ``(2,)`` float64 weighted within-group and total sums of squares; ``(D,)`` batch mean, as an
         offset from the batch's first sample.
     """
-    plan = _plan(order, bounds, views)
-    dtype = accumulator_dtype(rows.dtype)
-    batch, features = rows.shape
-    weights = weights if plan.group_order is None else weights[plan.group_order]
-    sums = torch.zeros(2, dtype=torch.float64, device=rows.device)
-    mean_offset = torch.empty(features, dtype=dtype, device=rows.device)
+    plan = _plan(segments)
+    tiles = _Tiles(rows, plan)
+    batch, n_groups = len(rows), len(plan.sizes)
+    mean_offset = torch.empty(rows.shape[1], dtype=tiles.dtype, device=rows.device)
+    # Of each group and tile: sum of squared differences from the first sample, squared offset of the mean from it, and
+    # squared offset of the mean from that of the batch. They meet in float64 when all tiles are done.
+    squares, of_mean, between = torch.empty(
+        3, len(tiles.bounds), n_groups, 1, dtype=tiles.dtype, device=rows.device
+    ).unbind(0)
+    shares = (plan.sizes / batch).to(tiles.dtype)
     source = rows if activation is None else activation
-    buffer: Tensor | None = None
-    for start, stop in _tiles(rows):
+    if bias is not None:
+        bias = bias[torch.arange(rows.shape[1], device=rows.device) // inner % n_channels]
+    for number, (start, stop) in enumerate(tiles.bounds):
         if activation is not None:
-            torch.clamp_min(rows[:, start:stop], 0, out=activation[:, start:stop])
-        tile = _load(source, start, stop, plan.order)
-        origin = source[0, start:stop].to(dtype)
-        if buffer is None or buffer.shape != tile.shape:
-            buffer = torch.empty(tile.shape, dtype=dtype, device=rows.device)
-        group_offsets = []
+            _activate(rows[:, start:stop], activation[:, start:stop], None if bias is None else bias[start:stop])
+        tile = tiles.ordered(source[:, start:stop])
+        origin = source[0, start:stop].to(tiles.dtype)
+        differences, means, offsets = (tiles.scratch(name, tile) for name in ("difference", "means", "offsets"))
         for block in plan.blocks:
-            difference, first, mean = _shifted(block.of(tile), block.of(buffer))
-            # sum (x - x0)^2 - n (m - x0)^2 loses at most a factor 1 + n: n (m - x0)^2 is at most n times the result
-            # (torch adds up pairwise in sum() but one after the other in norms, which would cost a digit)
-            within = difference.square_().flatten(1).sum(1).to(torch.float64)
-            within -= block.size * mean.square().sum(1).to(torch.float64)
-            sums[0] += within @ weights[block.first_group : block.first_group + block.n_groups]
-            sums[1] += within.sum()
-            group_offsets.append((block.size, (first - origin).add_(mean)))
-        tile_mean = torch.stack([size * offset.sum(0) for size, offset in group_offsets]).sum(0) / batch
-        mean_offset[start:stop] = tile_mean
-        for size, offset in group_offsets:
-            sums[1] += size * (offset - tile_mean).square_().sum().to(torch.float64)
+            difference, mean = block.members(differences), block.groups(means)
+            first = _shift(block.members(tile), difference, mean)
+            torch.sub(first, origin, out=block.groups(offsets)).add_(mean)
+            # torch adds up pairwise in sum() but one after the other in norms, which would cost a digit
+            torch.sum(mean.square_(), 1, keepdim=True, out=block.groups(of_mean[number]))
+            torch.sum(difference.square_().flatten(1), 1, keepdim=True, out=block.groups(squares[number]))
+        tile_mean = torch.sum(torch.mul(offsets, shares, out=means), 0, out=mean_offset[start:stop])
+        torch.sum(offsets.sub_(tile_mean).square_(), 1, keepdim=True, out=between[number])
+    # sum (x - x0)^2 - n (m - x0)^2 loses at most a factor 1 + n: n (m - x0)^2 is at most n times the result
+    within = squares.sum(0, dtype=torch.float64) - plan.sizes * of_mean.sum(0, dtype=torch.float64)
+    total = within + plan.sizes * between.sum(0, dtype=torch.float64)
+    sums = torch.stack([(plan.weights * within).sum(), total.sum()])
     loss = torch.where(sums[1] == 0, 0.0, sums[0] / sums[1])
-    return loss.to(dtype), sums, mean_offset
+    return loss.to(tiles.dtype), sums, mean_offset
+
+
+def _activate(x: Tensor, out: Tensor, bias: Tensor | None) -> None:
+    if bias is not None:
+        x = torch.add(x, bias, out=out)
+    torch.clamp_min(x, 0, out=out)
 
 
 def backward(
     grad_loss: Tensor,
     rows: Tensor,
-    order: Tensor,
-    bounds: Tensor,
-    weights: Tensor,
+    segments: Segments,
     sums: Tensor,
     mean_offset: Tensor,
-    views: int,
-    grad_activation: Tensor | None = None,
-) -> Tensor:
+    out: Tensor,
+    upstream: Tensor | None = None,
+    relu: bool = False,
+) -> None:
     """Gradient of the loss: ``2 g / T * (weight_k (f_i - m_k) - L (f_i - m))``, on deviations throughout.
 
     Args:
         grad_loss: 0-d upstream gradient g.
         rows: ``(B, D)`` features.
-        order: as in :func:`forward`.
-        bounds: as in :func:`forward`.
-        weights: as in :func:`forward`.
+        segments: the groups.
         sums: from :func:`forward`.
         mean_offset: from :func:`forward`.
-        views: as in :func:`forward`.
-        grad_activation: ``(B, D)`` upstream gradient of the activation, if the rows are one: both gradients are then
-            taken through the ReLU.
+        out: ``(B, D)``, written: the gradient, in the dtype of the features.
+        upstream: ``(B, D)`` gradient of the features from elsewhere, to be added; may be ``out`` itself.
+        relu: the rows are the output of a ReLU, through which the gradient is then taken.
+    """
+    plan = _plan(segments)
+    tiles = _Tiles(rows, plan)
+    slope, of_group_mean, of_batch_mean = (factor.to(tiles.dtype) for factor in _factors(grad_loss, sums, plan.weights))
+    inverse = None if plan.order is None else torch.argsort(plan.order)
+    activation = rows if relu else None
+    for start, stop in tiles.bounds:
+        tile = tiles.ordered(rows[:, start:stop])
+        origin = rows[0, start:stop].to(tiles.dtype)
+        gradient, means, constants = (tiles.scratch(name, tile) for name in ("difference", "means", "offsets"))
+        for block in plan.blocks:
+            difference, mean, constant = block.members(gradient), block.groups(means), block.groups(constants)
+            first = _shift(block.members(tile), difference, mean)
+            torch.sub(first, origin, out=constant).sub_(mean_offset[start:stop]).mul_(of_batch_mean)
+            constant.addcmul_(mean, block.groups(of_group_mean))
+            torch.addcmul(constant[:, None], difference, block.groups(slope)[:, None], out=difference)
+        if inverse is not None:
+            gradient = torch.index_select(gradient, 0, inverse, out=tiles.scratch("ordered", gradient))
+        _write(gradient, out[:, start:stop], *(t if t is None else t[:, start:stop] for t in (upstream, activation)))
+
+
+def _write(gradient: Tensor, out: Tensor, upstream: Tensor | None, activation: Tensor | None) -> None:
+    """Add what comes from upstream, and take the sum through the ReLU that gave the activation."""
+    if activation is None:
+        if upstream is None:
+            out.copy_(gradient)
+        else:
+            torch.add(gradient, upstream, out=out)
+        return
+    if upstream is not None:
+        gradient.add_(upstream)
+    if gradient.dtype != out.dtype:
+        gradient = out.copy_(gradient)
+    torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=out)
+
+
+def _factors(grad_loss: Tensor, sums: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the gradient ``slope (f - f0) + a (m_k - f0) + b (f0 - m)``, with f0 the group's first sample."""
+    weighted, total = sums
+    scale = torch.where(total == 0, 0.0, 2 * grad_loss.to(torch.float64) / total)
+    loss = torch.where(total == 0, 0.0, weighted / total)
+    return scale * (weights - loss), -scale * weights, -scale * loss
+
+
+def differentiable_gradient(grad_loss: Tensor, rows: Tensor, segments: Segments) -> Tensor:
+    """The gradient of :func:`backward` as a graph of torch operations, for derivatives of it. Slow, any order.
+
+    Args:
+        grad_loss: 0-d upstream gradient.
+        rows: ``(B, D)`` features.
+        segments: the groups.
 
     Returns:
         ``(B, D)`` gradient in the dtype of the features.
     """
-    plan = _plan(order, bounds, views)
     dtype = accumulator_dtype(rows.dtype)
-    weights = weights if plan.group_order is None else weights[plan.group_order]
-    scale = torch.where(sums[1] == 0, 0.0, 2 * grad_loss.to(torch.float64) / sums[1])
-    loss = torch.where(sums[1] == 0, 0.0, sums[0] / sums[1])
-    grad = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
-    in_place = plan.order is None and rows.dtype == dtype
-    buffer: Tensor | None = None
-    for start, stop in _tiles(rows):
-        tile = _load(rows, start, stop, plan.order)
-        origin = rows[0, start:stop].to(dtype)
-        if in_place:
-            target = grad[:, start:stop]
-        else:
-            if buffer is None or buffer.shape != tile.shape:
-                buffer = torch.empty(tile.shape, dtype=dtype, device=rows.device)
-            target = buffer
-        for block in plan.blocks:
-            difference, first, mean = _shifted(block.of(tile), block.of(target))
-            weight = weights[block.first_group : block.first_group + block.n_groups, None]
-            from_batch_mean = (first - origin).sub_(mean_offset[start:stop])
-            constant = (-scale * weight).to(dtype) * mean - (scale * loss).to(dtype) * from_batch_mean
-            difference.mul_((scale * (weight - loss)).to(dtype)[:, :, None]).add_(constant[:, None])
-        written = grad[:, start:stop]
-        if plan.order is not None:
-            written.index_copy_(0, plan.order, target.to(rows.dtype))
-        elif not in_place:
-            written.copy_(target)
-        if grad_activation is not None:
-            written.add_(grad_activation[:, start:stop])
-            torch.ops.aten.threshold_backward.grad_input(written, rows[:, start:stop], 0, grad_input=written)
-    return grad
-
-
-def differentiable(rows: Tensor, order: Tensor, bounds: Tensor, weights: Tensor) -> Tensor:
-    """The same loss as a graph of torch operations, for derivatives of the gradient. Slow, but differentiable.
-
-    Args:
-        rows: ``(B, D)`` features.
-        order: as in :func:`forward`.
-        bounds: as in :func:`forward`.
-        weights: as in :func:`forward`.
-
-    Returns:
-        0-d loss.
-    """
-    dtype = accumulator_dtype(rows.dtype)
-    sizes = bounds.diff()
-    group = torch.searchsorted(bounds[1:].contiguous(), torch.arange(len(order), device=order.device), right=True)
-    x = rows.to(dtype)[order]
+    batch = len(rows)
+    place = torch.searchsorted(segments.bounds[1:].contiguous(), torch.arange(batch, device=rows.device), right=True)
+    group = torch.zeros_like(place).scatter(0, segments.rows, place)
+    sizes, weights = segments.bounds.diff(), segments.weights.to(dtype)
+    x = rows.to(dtype)
     x = x - x[:1].detach()
-    totals = torch.zeros_like(x).index_add(0, group, x)
-    means = totals / sizes.clamp(min=1)[:, None]
-    within = ((x - means[group]).square().sum(1) * weights.to(dtype)[group]).sum()
-    total = (x - x.mean(0)).square().sum()
+    means = torch.zeros_like(x).index_add(0, group, x) / sizes.clamp(min=1)[:, None]
+    from_group_mean, from_batch_mean = x - means[group], x - x.mean(0)
+    weight = weights[group][:, None]
+    weighted, total = (from_group_mean.square() * weight).sum(), from_batch_mean.square().sum()
     constant = total == 0
-    return torch.where(constant, within * 0, within / torch.where(constant, 1, total))
+    total = torch.where(constant, 1.0, total)
+    scale = torch.where(constant, 0.0, 2 * grad_loss.to(dtype) / total)
+    return (scale * (weight * from_group_mean - weighted / total * from_batch_mean)).to(rows.dtype)

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 NORMALIZATIONS = ("pairs", "printed")
+
+
+class Segments(NamedTuple):
+    """What the closed form needs to know of the groups: see :class:`Groups` for the first three and the last.
+
+    Attributes:
+        rows: ``(B,)`` samples sorted by group.
+        bounds: ``(B + 1,)`` where each group starts in that order.
+        n_groups: 0-d, the number of groups.
+        weights: ``(B,)`` float64, the factor of each group's sum of squares.
+        arrived: 0-d int32, see :class:`Groups`.
+        views: M for consecutive equal groups, else 0.
+    """
+
+    rows: Tensor
+    bounds: Tensor
+    n_groups: Tensor
+    weights: Tensor
+    arrived: Tensor
+    views: int
+
+    def tensors(self) -> list[Tensor]:
+        """All but the views, as registered operators take them."""
+        return [self.rows, self.bounds, self.n_groups, self.weights, self.arrived]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], views: int) -> Segments:
+        """The inverse of :meth:`tensors`."""
+        rows, bounds, n_groups, weights, arrived = tensors
+        return cls(rows, bounds, n_groups, weights, arrived, views)
 
 
 @dataclass(frozen=True)
@@ -23,6 +55,8 @@ class Groups:
         n_groups: 0-d int64, the number K of groups.
         pairs_weights: ``(B,)`` float64, see :meth:`weights`.
         printed_weights: ``(B,)`` float64, see :meth:`weights`.
+        arrived: 0-d int32, always 0 between two operations: the programs of a kernel count here which of them is the
+            last. So on a GPU a ``Groups`` serves one stream at a time.
         views: M where the batch is K groups of M consecutive samples, else 0. Kernels then skip the indirection.
     """
 
@@ -31,6 +65,7 @@ class Groups:
     n_groups: Tensor
     pairs_weights: Tensor
     printed_weights: Tensor
+    arrived: Tensor
     views: int = 0
 
     @classmethod
@@ -109,12 +144,16 @@ class Groups:
             raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
         return self.pairs_weights if normalization == "pairs" else self.printed_weights
 
+    def segments(self, normalization: str) -> Segments:
+        """The groups as the closed form takes them, with the weights of a normalization; see :meth:`weights`."""
+        return Segments(self.rows, self.bounds, self.n_groups, self.weights(normalization), self.arrived, self.views)
 
-def _weights(bounds: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights under both normalizations; made with the groups, so that nine layers do not make them nine times."""
+
+def _weights(bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights under both normalizations, made here so that nine layers do not make them nine times; and the count."""
     n = bounds.diff().to(torch.float64)
     batch = len(n)
     pairs = (n * (n - 1)).sum()
     in_pairs = torch.where(pairs > 0, n * (batch - 1) / pairs.clamp(min=1), 0.0)
     printed = torch.where(n > 1, batch / n.clamp(min=1), 0.0)
-    return in_pairs, printed
+    return in_pairs, printed, torch.zeros((), dtype=torch.int32, device=bounds.device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -18,8 +16,7 @@ def sample_rows(features: Tensor) -> Tensor:
 
     Squared distances do not care for the order of the features, so the order of storage is taken: a channels_last
     tensor is viewed, not permuted. Rows may be any distance apart (a slice of a batch, padded rows); only samples
-    that are not dense in themselves are copied. Both are differentiable, and gradients come back in the layout of the
-    features.
+    that are not dense in themselves are copied. Both are differentiable.
 
     Args:
         features: ``(B, ...)`` floating-point tensor.
@@ -31,6 +28,12 @@ def sample_rows(features: Tensor) -> Tensor:
         TypeError: features is not a floating-point tensor.
         ValueError: features has fewer than two dimensions or no element.
     """
+    check_features(features)
+    return copied_rows(features, features)
+
+
+def check_features(features: Tensor) -> None:
+    """Refuse what has no samples and features; see :func:`sample_rows` for the errors."""
     if not isinstance(features, Tensor) or not features.is_floating_point():
         kind = f"a {features.dtype} tensor" if isinstance(features, Tensor) else type(features).__name__
         raise TypeError(f"features: expected a floating-point tensor of shape (B, ...), got {kind}")
@@ -38,18 +41,50 @@ def sample_rows(features: Tensor) -> Tensor:
         raise ValueError(f"features: expected shape (B, ...) with two or more dimensions, got {tuple(features.shape)}")
     if features.numel() == 0:
         raise ValueError(f"features: expected at least one element, got shape {tuple(features.shape)}")
-    rows: Tensor = _as_rows(features) if _samples_are_dense(features) else _CopiedRows.apply(features)
-    return rows
 
 
-def as_features(rows: Tensor, like: Tensor) -> Tensor:
-    """View rows ``(B, D)`` in the shape and order of storage of the features they were taken from."""
-    return _reshaped(rows, like.shape, _by_stride(like))
+def rows_like(tensor: Tensor, features: Tensor) -> Tensor | None:
+    """View a tensor of the features' shape as rows, in the order in which the features are stored.
+
+    Args:
+        tensor: ``(B, ...)``, of the shape of the features: their gradient, their activation, or themselves.
+        features: whose order of storage is taken.
+
+    Returns:
+        ``(B, D)`` view with element stride 1; None where the tensor's samples are not dense in that order.
+    """
+    permuted = _permuted(tensor, features)
+    expected = 1
+    for size, stride in zip(reversed(permuted.shape[1:]), reversed(permuted.stride()[1:]), strict=True):
+        if size != 1 and stride != expected:
+            return None
+        expected *= size
+    return permuted.flatten(1)
 
 
-def _reshaped(rows: Tensor, shape: torch.Size, order: list[int]) -> Tensor:
-    back = [0, *(1 + order.index(dim) for dim in range(1, len(shape)))]
-    return rows.reshape(shape[0], *(shape[dim] for dim in order)).permute(back)
+def copied_rows(tensor: Tensor, features: Tensor) -> Tensor:
+    """Rows as :func:`rows_like`, in memory of their own where a view will not do."""
+    rows = rows_like(tensor, features)
+    return _permuted(tensor, features).flatten(1).contiguous() if rows is None else rows
+
+
+def write_rows(rows: Tensor, target: Tensor, features: Tensor) -> None:
+    """Copy rows ``(B, D)`` in the order of the features into a tensor of the features' shape."""
+    view = _permuted(target, features)
+    view.copy_(rows.view(view.shape))
+
+
+def channel_of_column(features: Tensor) -> tuple[int, int]:
+    """Where the channels of features ``(B, C, ...)`` are in a row: that of column d is ``d // inner % C``.
+
+    Returns:
+        ``(inner, C)``.
+    """
+    order = _by_stride(features)
+    inner = 1
+    for dim in order[order.index(1) + 1 :]:
+        inner *= features.shape[dim]
+    return inner, features.shape[1]
 
 
 def _by_stride(features: Tensor) -> list[int]:
@@ -57,29 +92,5 @@ def _by_stride(features: Tensor) -> list[int]:
     return sorted(range(1, features.ndim), key=features.stride, reverse=True)
 
 
-def _as_rows(features: Tensor) -> Tensor:
-    return features.permute(0, *_by_stride(features)).reshape(features.shape[0], -1)
-
-
-def _samples_are_dense(features: Tensor) -> bool:
-    expected = 1
-    for dim in reversed(_by_stride(features)):
-        if features.shape[dim] != 1 and features.stride(dim) != expected:
-            return False
-        expected *= features.shape[dim]
-    return True
-
-
-class _CopiedRows(torch.autograd.Function):
-    """Rows of samples that are not dense, whose gradient still lies in memory as the features do."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        ctx.order = _by_stride(features)
-        ctx.like = torch.empty_like(features, device="meta")  # its strides; dense ones if some of them overlap
-        return _as_rows(features).contiguous()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = _reshaped(grads[0], ctx.like.shape, ctx.order)
-        return torch.empty_strided(grad.shape, ctx.like.stride(), dtype=grad.dtype, device=grad.device).copy_(grad)
+def _permuted(tensor: Tensor, features: Tensor) -> Tensor:
+    return tensor.permute(0, *_by_stride(features))

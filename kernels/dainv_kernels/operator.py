@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dainv_kernels import reference, registration
+from dainv_kernels import autograd, reference
 from dainv_kernels.backends import choose_backend
 from dainv_kernels.groups import NORMALIZATIONS, Groups
-from dainv_kernels.layout import as_features, sample_rows
+from dainv_kernels.layout import check_features, sample_rows
 
 
 def invariance_loss(
@@ -43,27 +43,33 @@ def invariance_loss(
         >>> invariance_loss(views, torch.tensor([0, 0, 1, 1])).item()
         0.0
     """
-    rows, groups, backend = _checked(features, groups, normalization, backend)
+    groups, backend = _checked(features, groups, normalization, backend)
     if backend == "reference":
-        return reference.invariance_loss(rows, groups.ids(), normalization)
-    loss: Tensor = registration.invariance(
-        *(rows, groups.rows, groups.bounds, groups.n_groups, groups.weights(normalization)), groups.views, backend
-    )[0]
-    return loss
+        return reference.invariance_loss(sample_rows(features), groups.ids(), normalization)
+    return autograd.invariance(features, groups.segments(normalization), backend)
 
 
 def relu_invariance(
-    x: Tensor, groups: Tensor | Groups, *, normalization: str = "pairs", backend: str = "auto"
+    x: Tensor,
+    groups: Tensor | Groups,
+    *,
+    bias: Tensor | None = None,
+    inplace: bool = False,
+    normalization: str = "pairs",
+    backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """ReLU, and the invariance loss of what comes out of it (Eq. 3), as one operation.
 
-    The same as ``y = relu(x); loss = invariance_loss(y, groups)``, with the sums taken while the activation is written
-    and both gradients combined while that of x is: no pass over memory is added to what ReLU itself costs. Has first
-    derivatives only, except with backend ``"reference"``.
+    The same as ``y = relu(x + bias); loss = invariance_loss(y, groups)``, with the sums taken while the activation is
+    written and both gradients combined while that of x is: no pass over memory is added to what ReLU itself costs.
 
     Args:
         x: ``(B, ...)`` pre-activations; see :func:`invariance_loss` for this and the other arguments.
         groups: see :func:`invariance_loss`.
+        bias: ``(C,)``, added along dimension 1 of x before the ReLU, as a convolution without bias leaves it to do.
+        inplace: write the activation over x, and the gradient of x over that of the activation. For a ReLU between
+            two layers that both do not look back at x or at the gradient, as between two convolutions; wrong where
+            anything else keeps them (``retain_grad``, a hook that stores gradients, an addition of the activation).
         normalization: see :func:`invariance_loss`.
         backend: see :func:`invariance_loss`.
 
@@ -72,33 +78,30 @@ def relu_invariance(
 
     Raises:
         TypeError: as :func:`invariance_loss`.
-        ValueError: as :func:`invariance_loss`.
+        ValueError: as :func:`invariance_loss`; or the bias does not have one value a channel.
         RuntimeError: as :func:`invariance_loss`.
     """
-    rows, groups, backend = _checked(x, groups, normalization, backend)
+    groups, backend = _checked(x, groups, normalization, backend)
+    if bias is not None and bias.shape != x.shape[1:2]:
+        raise ValueError(f"bias: expected shape {tuple(x.shape[1:2])}, one value a channel, got {tuple(bias.shape)}")
     if backend == "reference":
-        activation = rows.relu()
-        loss = reference.invariance_loss(activation, groups.ids(), normalization)
-    else:
-        activation, loss, _, _ = registration.relu_invariance(
-            *(rows, groups.rows, groups.bounds, groups.n_groups, groups.weights(normalization)), groups.views, backend
-        )
-    return as_features(activation, like=x), loss
+        activation = (x if bias is None else x + bias.view(-1, *[1] * (x.ndim - 2))).relu()
+        return activation, reference.invariance_loss(sample_rows(activation), groups.ids(), normalization)
+    return autograd.relu_invariance(x, bias, groups.segments(normalization), backend, inplace)
 
 
-def _checked(features: Tensor, groups: Tensor | Groups, normalization: str, backend: str) -> tuple[Tensor, Groups, str]:
-    """Features as rows, ids as groups, and the backend to run; what does not fit is refused here."""
-    rows = sample_rows(features)
+def _checked(features: Tensor, groups: Tensor | Groups, normalization: str, backend: str) -> tuple[Groups, str]:
+    """The groups, and the backend to run; what does not fit is refused here."""
+    check_features(features)
+    batch = features.shape[0]
     if not isinstance(groups, Groups):
         groups = Groups.from_ids(groups)
-    if len(groups) != rows.shape[0]:
-        raise ValueError(
-            f"groups: expected one id for each of the {rows.shape[0]} samples of features, got {len(groups)}"
-        )
-    if rows.shape[0] < 2:
+    if len(groups) != batch:
+        raise ValueError(f"groups: expected one id for each of the {batch} samples of features, got {len(groups)}")
+    if batch < 2:
         raise ValueError(f"features: expected at least 2 samples, got shape {tuple(features.shape)}")
-    if groups.rows.device != rows.device:
-        raise ValueError(f"groups: expected on the device of the features, {rows.device}, got {groups.rows.device}")
+    if groups.rows.device != features.device:
+        raise ValueError(f"groups: expected on the device of the features, {features.device}, got {groups.rows.device}")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
-    return rows, groups, choose_backend(backend, rows)
+    return groups, choose_backend(backend, features)

@@ -24,12 +24,15 @@ class _PairwiseMSE(torch.autograd.Function):
     """Eq. 1 for all pairs; by hand only so that the (B, B, D) differences are never kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
+    def forward(rows: Tensor) -> Tensor:
         distances = rows.new_zeros(len(rows), len(rows))
         for difference in _differences(rows):
             distances += difference.square().sum(-1)
         return distances / rows.shape[1]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ def test_wide_layer_in_torch(
 
 
 def test_the_layer_is_wide_enough(wide: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
-    widths = [stop - start for start, stop in closed_form._tiles(wide[0])]
+    plan = closed_form._plan(Groups.consecutive(K, M).segments("pairs"))
+    widths = [stop - start for start, stop in closed_form._Tiles(wide[0], plan).bounds]
     assert len(widths) == 3
     assert widths[-1] < widths[0]
 

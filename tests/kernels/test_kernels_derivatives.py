@@ -53,10 +53,9 @@ ROWS = {
 }
 
 
-def arguments(partition: str, layout: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]:
-    groups = groups_of(partition, device)
-    rows = ROWS[layout](device).requires_grad_()
-    return rows, groups.rows, groups.bounds, groups.n_groups, groups.weights("pairs"), groups.views
+def arguments(partition: str, layout: str, device: torch.device) -> tuple[Tensor, list[Tensor], int]:
+    *segments, views = groups_of(partition, device).segments("pairs")
+    return ROWS[layout](device), segments, views
 
 
 layouts = pytest.mark.parametrize("layout", ROWS)
@@ -65,18 +64,20 @@ layouts = pytest.mark.parametrize("layout", ROWS)
 @layouts
 @partitions
 def test_opcheck_of_the_loss(closed_form_backend: str, device: torch.device, partition: str, layout: str) -> None:
-    torch.library.opcheck(registration.invariance, (*arguments(partition, layout, device), closed_form_backend))
+    features, segments, views = arguments(partition, layout, device)
+    torch.library.opcheck(registration.invariance, (features.requires_grad_(), segments, views, closed_form_backend))
 
 
+@pytest.mark.parametrize("relu", [False, True])
 @layouts
 @partitions
-def test_opcheck_of_the_gradient(closed_form_backend: str, device: torch.device, partition: str, layout: str) -> None:
-    rows, order, bounds, n_groups, weights, views = arguments(partition, layout, device)
-    loss, sums, mean_offset = registration.invariance(
-        rows.detach(), order, bounds, n_groups, weights, views, closed_form_backend
-    )
-    upstream = torch.full_like(loss, -2.5).requires_grad_()
+def test_opcheck_of_the_gradient(
+    closed_form_backend: str, device: torch.device, partition: str, layout: str, relu: bool
+) -> None:
+    features, segments, views = arguments(partition, layout, device)
+    loss, sums, mean_offset = registration.invariance(features, segments, views, closed_form_backend)
+    grad_loss, upstream = torch.full_like(loss, -2.5), torch.ones_like(features) if relu else None
     torch.library.opcheck(
         registration.invariance_backward,
-        (upstream, rows, order, bounds, n_groups, weights, sums, mean_offset, views, closed_form_backend),
+        (grad_loss, features, segments, sums, mean_offset, upstream, relu, views, closed_form_backend),
     )

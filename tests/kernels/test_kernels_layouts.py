@@ -77,10 +77,12 @@ def test_layout_does_not_change_the_numbers(backend: str, device: torch.device, 
 
 
 @pytest.mark.parametrize("layout", DENSE)
-def test_gradient_lies_in_memory_as_the_features_do(backend: str, device: torch.device, layout: str) -> None:
+def test_gradient_lies_in_memory_as_the_features_do(
+    closed_form_backend: str, device: torch.device, layout: str
+) -> None:
     # Not a leaf's .grad, which autograd itself lays out like the leaf: the gradient as the layer before receives it.
     x = like(DENSE[layout](), torch.float32, device)
-    _, gradient = evaluate(x, IDS.to(device), backend)
+    _, gradient = evaluate(x, IDS.to(device), closed_form_backend)
     assert strides_that_matter(gradient) == strides_that_matter(x)
 
 

@@ -95,15 +95,42 @@ def test_nan_comes_out(device: torch.device, closed_form_backend: str) -> None:
 
 
 def test_operator_is_registered_soundly(closed_form_backend: str) -> None:
-    groups = Groups.from_ids(IDS["ragged"])
-    rows = pre_activations(torch.device("cpu"), torch.float32, "rows").requires_grad_()
-    tables = (groups.rows, groups.bounds, groups.n_groups, groups.weights("pairs"))
-    torch.library.opcheck(operator, (rows, *tables, 0, closed_form_backend))
+    *segments, views = Groups.from_ids(IDS["ragged"]).segments("pairs")
+    x = pre_activations(torch.device("cpu"), torch.float32).requires_grad_()
+    bias = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(3)).requires_grad_()
+    torch.library.opcheck(operator, (x, bias, segments, views, closed_form_backend))
 
 
 def test_gradcheck() -> None:
     x = pre_activations(torch.device("cpu"), torch.float64)[:, :2].contiguous().requires_grad_()
     assert torch.autograd.gradcheck(lambda t: relu_invariance(t, IDS["ragged"], backend="torch"), x)
+
+
+def test_in_place_gives_the_same_and_takes_no_memory(device: torch.device, closed_form_backend: str) -> None:
+    x, upstream = pre_activations(device, torch.float32), torch.ones(24, 6, 5, 3, device=device)
+    upstream = upstream.contiguous(memory_format=torch.channels_last)
+    expected = both_gradients(x, IDS["shuffled"].to(device), upstream.clone(), closed_form_backend)
+    leaf = x.clone().requires_grad_()
+    z = leaf.clone()  # an operation that does not look back at its output, and passes gradients on
+    activation, loss = relu_invariance(z, IDS["shuffled"].to(device), inplace=True, backend=closed_form_backend)
+    assert activation.data_ptr() == z.data_ptr()
+    (gradient,) = torch.autograd.grad((activation, loss), leaf, (upstream, torch.full_like(loss, -37.25)))
+    assert gradient.data_ptr() == upstream.data_ptr()
+    for one, other in zip((activation.detach(), loss.detach(), gradient), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_in_place_leaves_an_upstream_gradient_alone_that_repeats_its_memory(
+    device: torch.device, closed_form_backend: str
+) -> None:
+    x, ids = pre_activations(device, torch.float32), IDS["ragged"].to(device)
+    expanded = torch.tensor(2.0, device=device).expand(x.shape)
+    expected = both_gradients(x, ids, expanded, closed_form_backend)[2]
+    leaf = x.clone().requires_grad_()
+    activation, loss = relu_invariance(leaf.clone(), ids, inplace=True, backend=closed_form_backend)
+    (gradient,) = torch.autograd.grad((activation, loss), leaf, (expanded, torch.full_like(loss, -37.25)))
+    assert torch.equal(gradient, expected)
+    assert expanded[0, 0, 0, 0] == 2
 
 
 def test_the_input_is_left_alone(device: torch.device, closed_form_backend: str) -> None:

@@ -1,0 +1,168 @@
+"""First derivatives by the kernels, higher ones by plain autograd, and gradients added up where they are needed.
+
+In eager mode the loss is a ``torch.autograd.Function``: functorch composes with it, and its gradient can be added to
+the one that the next layer has left for the same activation (``FunctionCtx.input_grad_buffers``), which saves a tensor
+and two passes over it. A compiler is given the registered operators, to which the same derivatives belong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from dainv_kernels import closed_form, registration
+from dainv_kernels.groups import Segments
+from dainv_kernels.layout import rows_like
+
+
+def invariance(features: Tensor, segments: Segments, backend: str) -> Tensor:
+    """The 0-d loss of features ``(B, ...)``, differentiable."""
+    call = registration.invariance if torch.compiler.is_compiling() else _Invariance.apply
+    loss: Tensor = call(features, segments.tensors(), segments.views, backend)[0]
+    return loss
+
+
+def relu_invariance(
+    x: Tensor, bias: Tensor | None, segments: Segments, backend: str, inplace: bool
+) -> tuple[Tensor, Tensor]:
+    """ReLU of ``x`` plus bias and the 0-d loss of that, differentiable."""
+    inputs = (x, bias, segments.tensors(), segments.views, backend)
+    if torch.compiler.is_compiling():  # compilers reuse memory by themselves
+        activation, loss, _, _ = registration.relu_invariance(*inputs)
+    else:
+        activation, loss, _, _ = _ReluInvariance.apply(*inputs, inplace)
+    return activation, loss
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    features, segments, ctx.views, ctx.backend = inputs
+    _, *for_backward = output
+    ctx.save_for_backward(features, *segments, *for_backward)
+    ctx.mark_non_differentiable(*for_backward)
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tensor | None:
+    """Gradient of the features; None if there is none or if it has been added to the buffer."""
+    if grad_loss is None:
+        return None
+    features, *tensors, sums, mean_offset = ctx.saved_tensors
+    segments = Segments.of(tensors, ctx.views)
+    if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
+        return closed_form.differentiable_gradient(grad_loss, features.flatten(1), segments).reshape(features.shape)
+    if buffer is not None and _is_writable(buffer, features):
+        registration.differentiate(
+            grad_loss, features, segments, sums, mean_offset, ctx.backend, upstream=buffer, out=buffer
+        )
+        return None
+    return registration.invariance_backward(
+        grad_loss, features, tensors, sums, mean_offset, None, False, ctx.views, ctx.backend
+    )
+
+
+def _is_writable(buffer: Tensor, features: Tensor) -> bool:
+    """Whether a gradient can be written into the buffer: rows in the features' order that do not overlap."""
+    rows = rows_like(buffer, features)
+    return rows is not None and buffer.dtype == features.dtype and rows.stride(0) >= rows.shape[1]
+
+
+def _accumulation_buffer(ctx: FunctionCtx) -> Tensor | None:
+    """What the gradient of the first input has been added up to so far; None where torch does not tell (< 2.15)."""
+    try:
+        return ctx.input_grad_buffers[0]
+    except (AttributeError, RuntimeError):
+        return None
+
+
+class _Invariance(torch.autograd.Function):
+    @staticmethod
+    def forward(features: Tensor, segments: list[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+        return registration.invariance(features, segments, views, backend)
+
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor | None, *_unused: None) -> tuple[Tensor | None, None, None, None]:
+        return _gradient(ctx, grad_loss, _accumulation_buffer(ctx)), None, None, None
+
+
+registration.invariance.register_autograd(
+    lambda ctx, grad_loss, *_unused: (_gradient(ctx, grad_loss, None), [None] * 5, None, None), setup_context=_save
+)
+
+
+def _save_relu(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    x, bias, segments, ctx.views, ctx.backend, *inplace = inputs
+    activation, _, *for_backward = output
+    ctx.inplace = any(inplace)
+    if ctx.inplace:
+        ctx.mark_dirty(x)
+    ctx.bias_dtype = None if bias is None else bias.dtype
+    ctx.save_for_backward(activation, *segments, *for_backward)
+    ctx.mark_non_differentiable(*for_backward)
+    ctx.set_materialize_grads(False)
+
+
+def _relu_gradient(
+    ctx: Any, grad_activation: Tensor | None, grad_loss: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of x and of the bias."""
+    activation, *tensors, sums, mean_offset = ctx.saved_tensors
+    segments = Segments.of(tensors, ctx.views)
+    if grad_loss is None:
+        if grad_activation is None:
+            return None, None
+        grad = torch.ops.aten.threshold_backward(grad_activation, activation, 0)
+    elif torch.is_grad_enabled():
+        grad = closed_form.differentiable_gradient(grad_loss, activation.flatten(1), segments)
+        grad = grad.reshape(activation.shape)
+        if grad_activation is not None:
+            grad = grad + grad_activation
+        grad = grad * (activation > 0)
+    elif ctx.inplace and grad_activation is not None and _is_writable(grad_activation, activation):
+        grad = registration.differentiate(
+            *(grad_loss, activation, segments, sums, mean_offset, ctx.backend),
+            upstream=grad_activation,
+            relu=True,
+            out=grad_activation,
+        )
+    else:
+        grad = registration.invariance_backward(
+            grad_loss, activation, tensors, sums, mean_offset, grad_activation, True, ctx.views, ctx.backend
+        )
+    grad_bias = None
+    if ctx.needs_input_grad[1]:
+        grad_bias = grad.sum([0, *range(2, grad.ndim)]).to(ctx.bias_dtype)
+    return grad, grad_bias
+
+
+class _ReluInvariance(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        x: Tensor, bias: Tensor | None, segments: list[Tensor], views: int, backend: str, inplace: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if inplace:
+            return x, *registration.activate(x, bias, x, Segments.of(segments, views), backend)
+        return registration.relu_invariance(x, bias, segments, views, backend)
+
+    setup_context = staticmethod(_save_relu)
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_activation: Tensor | None, grad_loss: Tensor | None, *_unused: None
+    ) -> tuple[Tensor | None, ...]:
+        return *_relu_gradient(ctx, grad_activation, grad_loss), None, None, None, None
+
+
+registration.relu_invariance.register_autograd(
+    lambda ctx, grad_activation, grad_loss, *_unused: (
+        *_relu_gradient(ctx, grad_activation, grad_loss),
+        [None] * 5,
+        None,
+        None,
+    ),
+    setup_context=_save_relu,
+)
