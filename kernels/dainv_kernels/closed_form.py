@@ -16,9 +16,11 @@ from torch import Tensor
 from dainv_kernels.groups import Segments
 from dainv_kernels.layout import accumulator_dtype
 
-# Elements of a column tile. 4 MiB of float32 keeps a tile's second reading in the cache of a CPU while there are few
-# enough tiles for the cost of starting threads not to show; on a GPU launches are dear and one tile is best.
-_TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 30}
+# Elements of the tiles that a pass works on at a time. 16 MiB of float32 keep a tile's second reading in the cache of a
+# CPU while there are few enough tiles for the cost of starting threads not to show; on a GPU launches are dear and one
+# tile is best.
+_CACHED = {"cpu": 1 << 22, "cuda": 1 << 31}
+_FORWARD, _BACKWARD = 2, 4  # tiles side by side: features and differences; these, the upstream gradient and the result
 
 
 class _Block(NamedTuple):
@@ -73,13 +75,14 @@ def _plan(segments: Segments) -> _Plan:
 class _Tiles:
     """Walks over the columns of rows, a tile at a time, and lends it scratch memory."""
 
-    def __init__(self, rows: Tensor, plan: _Plan) -> None:
+    def __init__(self, rows: Tensor, plan: _Plan, side_by_side: int) -> None:
         self.dtype = accumulator_dtype(rows.dtype)
         self._order = plan.order
         batch, features = rows.shape
-        self._width = min(features, max(1, _TILE_ELEMENTS.get(rows.device.type, 1 << 30) // batch))
+        elements = _CACHED.get(rows.device.type, 1 << 31) // side_by_side
+        self._width = min(features, max(1, elements // batch))
         self.bounds = [(start, min(start + self._width, features)) for start in range(0, features, self._width)]
-        self._shapes = {"difference": batch, "ordered": batch, "means": len(plan.sizes), "offsets": len(plan.sizes)}
+        self._shapes = {"difference": batch, "ordered": batch, "total": len(plan.sizes), "offset": len(plan.sizes)}
 
     def scratch(self, name: str, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Memory for one tile, overwritten with the next: as wide as ``like``, as high as its name says."""
@@ -108,12 +111,17 @@ def _memory(name: str, size: int, dtype: torch.dtype, device: torch.device) -> T
     return kept
 
 
-def _shift(members: Tensor, difference: Tensor, mean: Tensor) -> Tensor:
-    """Write differences from each group's first sample, and the offset of the group's mean from it; gives the first."""
+def _shift(members: Tensor, difference: Tensor, total: Tensor) -> Tensor:
+    """Write differences from each group's first sample, and their sum over the group; gives the first sample."""
     first = members[:, 0]
     torch.sub(members, first[:, None], out=difference)
-    torch.mean(difference, 1, out=mean)
+    torch.sum(difference, 1, out=total)
     return first
+
+
+def _sum_of_squares(rows: Tensor, out: Tensor) -> None:
+    """Of each row, which is overwritten. A norm would read it once, but adds one after the other, not in pairs."""
+    torch.sum(rows.square_(), -1, out=out)
 
 
 def forward(
@@ -140,14 +148,14 @@ def forward(
         offset from the batch's first sample.
     """
     plan = _plan(segments)
-    tiles = _Tiles(rows, plan)
+    tiles = _Tiles(rows, plan, _FORWARD)
     batch, n_groups = len(rows), len(plan.sizes)
     mean_offset = torch.empty(rows.shape[1], dtype=tiles.dtype, device=rows.device)
-    # Of each group and tile: sum of squared differences from the first sample, squared offset of the mean from it, and
-    # squared offset of the mean from that of the batch. They meet in float64 when all tiles are done.
-    squares, of_mean, between = torch.empty(
-        3, len(tiles.bounds), n_groups, 1, dtype=tiles.dtype, device=rows.device
-    ).unbind(0)
+    # For each tile, squares of the differences from the group's first sample, of their sum, and of the offset of the
+    # group's mean from that of the batch; they meet in float64 when all tiles are done.
+    n_tiles = len(tiles.bounds)
+    of_difference = torch.empty(n_tiles, batch, dtype=tiles.dtype, device=rows.device)
+    of_total, of_offset = torch.empty(2, n_tiles, n_groups, dtype=tiles.dtype, device=rows.device)
     shares = (plan.sizes / batch).to(tiles.dtype)
     source = rows if activation is None else activation
     if bias is not None:
@@ -157,19 +165,20 @@ def forward(
             _activate(rows[:, start:stop], activation[:, start:stop], None if bias is None else bias[start:stop])
         tile = tiles.ordered(source[:, start:stop])
         origin = source[0, start:stop].to(tiles.dtype)
-        differences, means, offsets = (tiles.scratch(name, tile) for name in ("difference", "means", "offsets"))
+        differences, totals, offsets = (tiles.scratch(name, tile) for name in ("difference", "total", "offset"))
         for block in plan.blocks:
-            difference, mean = block.members(differences), block.groups(means)
-            first = _shift(block.members(tile), difference, mean)
-            torch.sub(first, origin, out=block.groups(offsets)).add_(mean)
-            # torch adds up pairwise in sum() but one after the other in norms, which would cost a digit
-            torch.sum(mean.square_(), 1, keepdim=True, out=block.groups(of_mean[number]))
-            torch.sum(difference.square_().flatten(1), 1, keepdim=True, out=block.groups(squares[number]))
-        tile_mean = torch.sum(torch.mul(offsets, shares, out=means), 0, out=mean_offset[start:stop])
-        torch.sum(offsets.sub_(tile_mean).square_(), 1, keepdim=True, out=between[number])
+            total = block.groups(totals)
+            first = _shift(block.members(tile), block.members(differences), total)
+            torch.sub(first, origin, out=block.groups(offsets)).add_(total, alpha=1 / block.size)
+        _sum_of_squares(differences, of_difference[number])
+        _sum_of_squares(totals, of_total[number])
+        tile_mean = torch.sum(torch.mul(offsets, shares, out=totals), 0, out=mean_offset[start:stop])
+        _sum_of_squares(offsets.sub_(tile_mean), of_offset[number])
+    squares = of_difference.sum(0, dtype=torch.float64)[:, None]
+    of_group = torch.cat([block.members(squares).sum(1) for block in plan.blocks])
     # sum (x - x0)^2 - n (m - x0)^2 loses at most a factor 1 + n: n (m - x0)^2 is at most n times the result
-    within = squares.sum(0, dtype=torch.float64) - plan.sizes * of_mean.sum(0, dtype=torch.float64)
-    total = within + plan.sizes * between.sum(0, dtype=torch.float64)
+    within = of_group - of_total.sum(0, dtype=torch.float64)[:, None] / plan.sizes
+    total = within + plan.sizes * of_offset.sum(0, dtype=torch.float64)[:, None]
     sums = torch.stack([(plan.weights * within).sum(), total.sum()])
     loss = torch.where(sums[1] == 0, 0.0, sums[0] / sums[1])
     return loss.to(tiles.dtype), sums, mean_offset
@@ -204,19 +213,19 @@ def backward(
         relu: the rows are the output of a ReLU, through which the gradient is then taken.
     """
     plan = _plan(segments)
-    tiles = _Tiles(rows, plan)
-    slope, of_group_mean, of_batch_mean = (factor.to(tiles.dtype) for factor in _factors(grad_loss, sums, plan.weights))
+    tiles = _Tiles(rows, plan, _BACKWARD)
+    slope, of_total, of_batch_mean = (factor.to(tiles.dtype) for factor in _factors(grad_loss, sums, plan))
     inverse = None if plan.order is None else torch.argsort(plan.order)
     activation = rows if relu else None
     for start, stop in tiles.bounds:
         tile = tiles.ordered(rows[:, start:stop])
         origin = rows[0, start:stop].to(tiles.dtype)
-        gradient, means, constants = (tiles.scratch(name, tile) for name in ("difference", "means", "offsets"))
+        gradient, totals, constants = (tiles.scratch(name, tile) for name in ("difference", "total", "offset"))
         for block in plan.blocks:
-            difference, mean, constant = block.members(gradient), block.groups(means), block.groups(constants)
-            first = _shift(block.members(tile), difference, mean)
+            difference, total, constant = (block.members(gradient), block.groups(totals), block.groups(constants))
+            first = _shift(block.members(tile), difference, total)
             torch.sub(first, origin, out=constant).sub_(mean_offset[start:stop]).mul_(of_batch_mean)
-            constant.addcmul_(mean, block.groups(of_group_mean))
+            constant.addcmul_(total, block.groups(of_total))
             torch.addcmul(constant[:, None], difference, block.groups(slope)[:, None], out=difference)
         if inverse is not None:
             gradient = torch.index_select(gradient, 0, inverse, out=tiles.scratch("ordered", gradient))
@@ -238,12 +247,12 @@ def _write(gradient: Tensor, out: Tensor, upstream: Tensor | None, activation: T
     torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=out)
 
 
-def _factors(grad_loss: Tensor, sums: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the gradient ``slope (f - f0) + a (m_k - f0) + b (f0 - m)``, with f0 the group's first sample."""
+def _factors(grad_loss: Tensor, sums: Tensor, plan: _Plan) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the gradient ``slope (f - f0) + a sum_i (f_i - f0) + b (f0 - m)``, f0 and i being of the same group."""
     weighted, total = sums
     scale = torch.where(total == 0, 0.0, 2 * grad_loss.to(torch.float64) / total)
     loss = torch.where(total == 0, 0.0, weighted / total)
-    return scale * (weights - loss), -scale * weights, -scale * loss
+    return scale * (plan.weights - loss), -scale * plan.weights / plan.sizes, -scale * loss
 
 
 def differentiable_gradient(grad_loss: Tensor, rows: Tensor, segments: Segments) -> Tensor:

@@ -82,12 +82,22 @@ def relu_invariance(
         RuntimeError: as :func:`invariance_loss`.
     """
     groups, backend = _checked(x, groups, normalization, backend)
-    if bias is not None and bias.shape != x.shape[1:2]:
-        raise ValueError(f"bias: expected shape {tuple(x.shape[1:2])}, one value a channel, got {tuple(bias.shape)}")
+    if bias is not None:
+        _check_bias(bias, x)
     if backend == "reference":
-        activation = (x if bias is None else x + bias.view(-1, *[1] * (x.ndim - 2))).relu()
+        activation = (x if bias is None else (x + bias.view(-1, *[1] * (x.ndim - 2))).to(x.dtype)).relu()
         return activation, reference.invariance_loss(sample_rows(activation), groups.ids(), normalization)
     return autograd.relu_invariance(x, bias, groups.segments(normalization), backend, inplace)
+
+
+def _check_bias(bias: Tensor, x: Tensor) -> None:
+    if not isinstance(bias, Tensor) or not bias.is_floating_point():
+        kind = f"a {bias.dtype} tensor" if isinstance(bias, Tensor) else type(bias).__name__
+        raise TypeError(f"bias: expected a floating-point tensor of shape (C,), got {kind}")
+    if bias.shape != x.shape[1:2]:
+        raise ValueError(f"bias: expected shape {tuple(x.shape[1:2])}, one value a channel, got {tuple(bias.shape)}")
+    if bias.device != x.device:
+        raise ValueError(f"bias: expected on the device of the features, {x.device}, got {bias.device}")
 
 
 def _checked(features: Tensor, groups: Tensor | Groups, normalization: str, backend: str) -> tuple[Groups, str]:

@@ -31,12 +31,13 @@ def activate(
     features: Tensor, bias: Tensor | None, activation: Tensor, segments: Segments, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """ReLU of features plus bias into a tensor of their shape, which may be the features; and the loss of that."""
-    rows = copied_rows(features, features)
-    target = rows_like(activation, features)
+    rows = copied_rows(features, activation)  # in the order of what the backward pass will look at
+    target = rows_like(activation, activation)
     into = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) if target is None else target
-    results = _implementation(backend).forward(rows, segments, into, bias, *channel_of_column(features))
+    bias = None if bias is None else bias.contiguous()
+    results = _implementation(backend).forward(rows, segments, into, bias, *channel_of_column(activation))
     if target is None:
-        write_rows(into, activation, features)
+        write_rows(into, activation, activation)
     return results
 
 

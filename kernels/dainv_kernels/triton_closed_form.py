@@ -367,7 +367,7 @@ def launch_forward(features: int, dtype: torch.dtype, views: int) -> Launch:
 
     A thread loads 16 bytes of a row at a time, the widest load there is, and a row's part of a tile is at least 128
     bytes, a line of the cache. Layers with few features get tiles half as wide, so that there are programs enough;
-    where more than eight members are unrolled, half as many groups leave the registers to hold them.
+    where more than eight members are unrolled, half as many groups and threads leave the registers to hold them.
     """
     if interpreted():  # a program costs about 10 ms whatever its width: few wide ones
         return Launch(8, min(1024, triton.next_power_of_2(features)), 4)
@@ -378,14 +378,16 @@ def launch_forward(features: int, dtype: torch.dtype, views: int) -> Launch:
         launch = Launch(16, 16, 4) if narrow else Launch(16, 32, 4)
     else:
         launch = Launch(16, 32, 4) if narrow else Launch(16, 64, 4)
-    return launch._replace(group_block=launch.group_block // 2) if 8 < views <= _UNROLLED else launch
+    if 8 < views <= _UNROLLED:
+        return launch._replace(group_block=launch.group_block // 2, num_warps=launch.num_warps // 2)
+    return launch
 
 
 def launch_backward(features: int, dtype: torch.dtype, views: int) -> Launch:
     """Tile of the backward pass: it holds all members of eight groups in registers, so it is half as high."""
     if interpreted():
         return launch_forward(features, dtype, views)
-    return Launch(4 if 8 < views <= _UNROLLED else 8, 256 // dtype.itemsize, 4)
+    return Launch(4, 256 // dtype.itemsize, 2) if 8 < views <= _UNROLLED else Launch(8, 256 // dtype.itemsize, 4)
 
 
 def splits(batch: int, features: int, views: int, launch: Launch) -> int:

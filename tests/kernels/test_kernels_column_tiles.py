@@ -13,12 +13,12 @@ from dainv_kernels import Groups, closed_form
 
 K, M = 16, 8
 IDS = torch.arange(K).repeat_interleave(M)
-COPIES = 53
+COPIES = 107
 
 
 @pytest.fixture(scope="module")
 def wide() -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Three tiles of the same 331 features 53 times over: the loss is that of one copy, a gradient a 53rd of its own.
+    """Three tiles of the same 331 features 107 times over: the loss is that of one copy, a gradient a 107th of its own.
 
     bfloat16 holds the features exactly, so that one brute force serves every dtype. 331 is prime: no two tiles are
     alike.
@@ -49,7 +49,7 @@ def test_wide_layer_in_torch(
 
 def test_the_layer_is_wide_enough(wide: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
     plan = closed_form._plan(Groups.consecutive(K, M).segments("pairs"))
-    widths = [stop - start for start, stop in closed_form._Tiles(wide[0], plan).bounds]
+    widths = [stop - start for start, stop in closed_form._Tiles(wide[0], plan, closed_form._FORWARD).bounds]
     assert len(widths) == 3
     assert widths[-1] < widths[0]
 
