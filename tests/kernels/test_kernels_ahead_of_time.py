@@ -2,86 +2,105 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
-import json
+import math
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+from dainv_bench.compilation import TARGETS, VARIANTS, Compiled, Variant
+from dainv_bench.resources import KernelResources, committed_results, load_bytes, measure_resources
 
-# In a process of its own: this one has its kernels in Triton's interpreter, which has nothing to compile.
-COMPILE = """
-import json, torch, triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from dainv_kernels import triton_closed_form as kernels
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
+    pytest.mark.timeout(900),  # a minute and a half of work, all of it in the first test; more where cores are shared
+]
 
-POINTERS = {"order_ptr": "*i64", "bounds_ptr": "*i64", "n_groups_ptr": "*i64", "weights_ptr": "*fp64",
-            "partial_ptr": "*fp64", "sums_ptr": "*fp64", "mean_offset_ptr": "*fp32", "grad_loss_ptr": "*fp32",
-            "loss_ptr": "*fp32"}
-
-def compiled(kernel, features, target, **constants):
-    warps = constants.pop("num_warps", 4)
-    signature = {}
-    for name in kernel.arg_names:
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name.endswith("_ptr"):
-            signature[name] = POINTERS.get(name, features)
-        else:
-            signature[name] = "i32"
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    return triton.compile(source, target=target, options={"num_warps": warps})
-
-results = []
-for gpu, target in TARGETS.items():
-    target = GPUTarget(*target)
-    for dtype, features in ((torch.float32, "*fp32"), (torch.bfloat16, "*bf16")):
-        launch = kernels._launch(torch.empty(2, 97, dtype=dtype))
-        for kernel in (kernels.group_sums_kernel, kernels.gradient_kernel):
-            for views, relu in ((8, False), (0, False), (8, True)):
-                name = f"{kernel.__name__} of {features}, VIEWS={views}, RELU={relu}"
-                results.append((gpu, name, compiled(kernel, features, target, VIEWS=views, RELU=relu, **launch)))
-    results.append((gpu, "finish_kernel", compiled(kernels.finish_kernel, None, target, BLOCK=256)))
-
-print(json.dumps([{
-    "gpu": gpu, "kernel": name, "shared": result.metadata.shared,
-    "binary": "cubin" in result.asm or "hsaco" in result.asm,
-    "assembly": result.asm["ptx" if "ptx" in result.asm else "amdgcn"],
-} for gpu, name, result in results]))
-"""
-
-TARGETS = {"Ampere": ("cuda", 80, 32), "Hopper": ("cuda", 90, 32), "CDNA 3": ("hip", "gfx942", 64)}
-ATOMIC = re.compile(r"(?<![\w.])(atom|red)\.|_atomic_")  # of PTX, and of AMD's instruction set
+OF_FLOATS = re.compile(r"[fF](?:16|32|64)")
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
-def compiled(fresh_python: Callable[..., str]) -> list[dict[str, Any]]:
-    return json.loads(fresh_python(f"TARGETS = {TARGETS!r}\n{COMPILE}"))
+def kernels() -> list[KernelResources]:
+    """Compiled by other processes: this one has its kernels in Triton's interpreter, which has nothing to compile."""
+    return measure_resources()["kernels"]
 
 
-@pytest.mark.parametrize("gpu", TARGETS)
-def test_kernels_compile(compiled: list[dict[str, Any]], gpu: str) -> None:
-    kernels = [result for result in compiled if result["gpu"] == gpu]
-    assert len(kernels) == 13  # two kernels of two dtypes in three variants, and the one that finishes
+def on(target: str, kernels: list[KernelResources]) -> Iterator[tuple[str, Compiled]]:
     for kernel in kernels:
-        assert kernel["binary"], kernel["kernel"]
-        assert kernel["shared"] <= 48 * 1024, kernel["kernel"]  # what all of these give a block without being asked
+        if target in kernel["compiled"]:
+            yield f"{kernel['kernel']}: {kernel['variants']}", kernel["compiled"][target]
 
 
-@pytest.mark.parametrize("gpu", TARGETS)
-def test_kernels_have_no_atomics(compiled: list[dict[str, Any]], gpu: str) -> None:
-    # Sums in the order in which blocks happen to finish would not give the same bits twice.
-    found = {result["kernel"]: ATOMIC.search(result["assembly"]) for result in compiled if result["gpu"] == gpu}
-    assert found
-    assert not any(found.values()), found
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_variant_compiles(kernels: list[KernelResources], target: str) -> None:
+    here = [kernel for kernel in kernels if target in kernel["compiled"]]
+    for variant in VARIANTS:
+        names = {kernel["kernel"] for kernel in here if variant.name in kernel["variants"]}
+        backward = {name for name in names if "gradient" in name}
+        assert backward, variant.name
+        assert names > backward, variant.name
 
 
-def test_atomics_would_be_recognised() -> None:
-    assert ATOMIC.search("\t@%p1 atom.global.gpu.acq_rel.add.f32 %f2, [ %rd1 ], %f1;")
-    assert ATOMIC.search("\tred.global.add.f32 [%rd1], %f1;")
-    assert ATOMIC.search("\tglobal_atomic_add_f32 v0, v1, s[0:1]")
-    assert not ATOMIC.search("\t.reg .pred %p<3>;\n\tst.shared.b32 [%r1], %r2;")
+@pytest.mark.parametrize("target", TARGETS)
+def test_shared_memory_is_what_a_block_gets_without_asking(kernels: list[KernelResources], target: str) -> None:
+    assert {name: one["shared_bytes"] for name, one in on(target, kernels) if one["shared_bytes"] > 48 * 1024} == {}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_atomics_only_count(kernels: list[KernelResources], target: str) -> None:
+    # Sums in the order in which programs happen to finish would not give the same bits twice.
+    for name, compiled in on(target, kernels):
+        assert len(compiled["atomics"]) <= 1, name
+        assert not any(OF_FLOATS.search(atomic) for atomic in compiled["atomics"]), name
+
+
+def test_atomics_of_floats_would_be_recognised() -> None:
+    for atomic in ("ATOMG.E.ADD.F32.FTZ.RN", "RED.E.ADD.F64.RN", "global_atomic_pk_add_bf16", "global_atomic_add_f32"):
+        assert OF_FLOATS.search(atomic)
+    for atomic in ("ATOMG.E.ADD.STRONG.GPU", "global_atomic_add", "global_atomic_add_u32"):
+        assert not OF_FLOATS.search(atomic)
+
+
+def test_no_register_is_spilled_on_hopper(kernels: list[KernelResources]) -> None:
+    assert {name: one["spills"] for name, one in on("sm_90", kernels) if one["spills"] or one["stack_bytes"]} == {}
+
+
+def expected_load(kernel: str, variant: Variant) -> int:
+    """Bytes that a load of features must have on an NVIDIA GPU: 16, the most there is, with two exceptions."""
+    if math.prod(variant.features) % 16:
+        return 4  # rows start anywhere
+    if "gradient" in kernel and variant.views == 16:
+        return 8  # a tile low enough to hold 16 members in registers has no more for each thread
+    return 16
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_features_are_loaded_as_wide_as_can_be(kernels: list[KernelResources], target: str) -> None:
+    variants = {variant.name: variant for variant in VARIANTS}
+    for kernel in kernels:
+        if target in kernel["compiled"]:
+            size = load_bytes(kernel, target)
+            assert size is not None, kernel["kernel"]
+            for name in kernel["variants"]:
+                assert size >= expected_load(kernel["kernel"], variants[name]), f"{kernel['kernel']}: {name}"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_widths_are_those_of_the_machine_code(kernels: list[KernelResources], target: str) -> None:
+    for kernel in kernels:
+        if (compiled := kernel["compiled"].get(target)) is not None:
+            for name in kernel["features"]:
+                assert {str(size) for size in compiled["argument_loads"].get(name, ())} <= compiled["loads"].keys()
+                assert {str(size) for size in compiled["argument_stores"].get(name, ())} <= compiled["stores"].keys()
+
+
+def test_the_committed_result_is_of_these_kernels(kernels: list[KernelResources]) -> None:
+    version = importlib.metadata.version("triton")
+    committed = [one for one in committed_results(RESULTS) if one["environment"]["libraries"]["triton"] == version]
+    if not committed:
+        pytest.skip(f"there is no result of Triton {version}")
+    assert committed[0]["kernels"] == kernels, "run `dainv-bench resources` with every Triton that has a result"

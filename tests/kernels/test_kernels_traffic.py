@@ -1,0 +1,182 @@
+"""The model of memory traffic in kernels/README.md, element by element, with the tiles that a GPU would get."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from kernels_inputs import ids_of_sizes, noise, shuffled
+from kernels_traffic import Launch, counting
+from torch import Tensor
+
+from dainv_kernels import Groups, invariance_loss, relu_invariance
+
+pytest.importorskip("triton", reason="Triton is not installed")
+if os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("only Triton's interpreter can be watched", allow_module_level=True)
+
+import triton
+import triton.language as tl
+
+from dainv_kernels import triton_closed_form
+
+D = 97  # two tiles of columns or more, the last of them not full
+GROUPINGS: dict[str, Callable[[], Groups]] = {
+    "one-full-block": lambda: Groups.consecutive(16, 3),
+    "one-group-too-many": lambda: Groups.consecutive(17, 2),
+    "too-long-to-unroll": lambda: Groups.consecutive(3, 19),
+    "singles-in-order": lambda: Groups.consecutive(5, 1),
+    "singles": lambda: Groups.from_ids(torch.arange(5)),
+    "ragged": lambda: Groups.from_ids(shuffled(ids_of_sizes(1, 2, 3, 5, 8, 13))),
+    "many-shuffled": lambda: Groups.from_ids(shuffled(torch.arange(37).repeat_interleave(2))),
+}
+
+
+@pytest.fixture(autouse=True)
+def _tiles_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_closed_form, "interpreted", lambda: False)
+
+
+@pytest.fixture(params=GROUPINGS)
+def groups(request: pytest.FixtureRequest) -> Groups:
+    return GROUPINGS[request.param]()
+
+
+@pytest.fixture
+def x(groups: Groups) -> Tensor:
+    return noise(len(groups), D).float().requires_grad_()
+
+
+def once_and_first_row(groups: Groups, first_row: int, walks: int = 1) -> Tensor:
+    """Loads of each feature: one a walk over all members of all groups, and so many more of the first row."""
+    loads = torch.full((len(groups), D), walks)
+    loads[0] += first_row
+    return loads
+
+
+def assert_only(launch: Launch, loaded: set[str], stored: set[str], groups: Groups) -> None:
+    """No argument beside these is touched; the tables of the groups only where groups are not consecutive."""
+    tables = set() if groups.views else {"order_ptr", "bounds_ptr", "n_groups_ptr"}
+    assert {name for name, moves in launch.arguments.items() if moves.loads.any()} == loaded | tables
+    assert {name for name, moves in launch.arguments.items() if moves.stores.any()} == stored
+
+
+def assert_sums(launch: Launch, groups: Groups, loaded: set[str], stored: set[str]) -> None:
+    """The forward pass: features once, results once, and of what programs tell each other every number once."""
+    of = launch.arguments
+    tiles, splits = launch.grid
+    assert torch.equal(of["x_ptr"].loads, once_and_first_row(groups, splits))
+    for result in ("mean_offset_ptr", "sums_ptr", "loss_ptr"):
+        assert (of[result].stores == 1).all(), result
+    assert (of["partial_ptr"].stores == 1).all()
+    assert (of["partial_ptr"].loads[:2] == 1).all()
+    assert of["arrived_ptr"].loads.item() == tiles * splits
+    between_programs = {"partial_ptr", "arrived_ptr"}
+    if splits > 1:
+        assert (of["means_ptr"].stores == 1).all()
+        assert (of["means_ptr"].loads == 2).all()
+        between_programs |= {"means_ptr"}
+    else:
+        assert not of["means_ptr"].loads.any()
+        stored = stored | {"means_ptr"}  # which is mean_offset_ptr then
+    results = {"mean_offset_ptr", "sums_ptr", "loss_ptr"}
+    assert_only(
+        launch, {"x_ptr", "weights_ptr"} | between_programs | loaded, results | between_programs | stored, groups
+    )
+
+
+def assert_gradient(launch: Launch, groups: Groups, loaded: set[str]) -> None:
+    """The backward pass: everything once, but features of groups that are not unrolled twice."""
+    of = launch.arguments
+    n_blocks = triton.cdiv(int(groups.n_groups), launch.numbers["GROUP_BLOCK"])
+    assert launch.numbers["UNROLLED"] == (0 < groups.views <= 16)
+    walks = 1 if launch.numbers["UNROLLED"] else 2
+    assert torch.equal(of["x_ptr"].loads, once_and_first_row(groups, n_blocks, walks))
+    assert (of["grad_ptr"].stores == 1).all()
+    assert (of["mean_offset_ptr"].loads == n_blocks).all()
+    small = {"grad_loss_ptr", "weights_ptr", "sums_ptr", "mean_offset_ptr"}
+    assert_only(launch, {"x_ptr"} | small | loaded, {"grad_ptr"}, groups)
+
+
+def test_loss(groups: Groups, x: Tensor) -> None:
+    with counting() as forward:
+        loss = invariance_loss(x, groups, backend="triton")
+    assert_sums(forward.only("group_sums_kernel"), groups, set(), set())
+    with counting() as backward:
+        torch.autograd.grad(loss, x)
+    assert_gradient(backward.only("gradient_kernel"), groups, set())
+
+
+@pytest.mark.parametrize("biased", [False, True], ids=["relu", "bias-and-relu"])
+def test_relu_and_loss(groups: Groups, x: Tensor, biased: bool) -> None:
+    bias = noise(D).float() if biased else None
+    with counting() as traffic:
+        y, loss = relu_invariance(x, groups, bias=bias, backend="triton")
+    forward = traffic.only("group_sums_kernel")
+    assert_sums(forward, groups, {"bias_ptr"} if biased else set(), {"activation_ptr"})
+    assert (forward.arguments["activation_ptr"].stores == 1).all()
+    if biased:
+        assert (forward.arguments["bias_ptr"].loads == forward.grid[1]).all()
+    with counting() as traffic:
+        torch.autograd.grad((y, loss), x, (torch.ones_like(y), torch.ones_like(loss)))
+    backward = traffic.only("gradient_kernel")
+    assert_gradient(backward, groups, {"upstream_ptr"})
+    assert (backward.arguments["upstream_ptr"].loads == 1).all()
+
+
+def test_in_place_every_element_is_read_and_written_once(groups: Groups, x: Tensor) -> None:
+    with counting() as traffic:
+        y, loss = relu_invariance(1 * x, groups, inplace=True, backend="triton")
+    assert (traffic.only("group_sums_kernel").arguments["x_ptr"].stores == 1).all()
+    with counting() as traffic:
+        torch.autograd.grad((y, loss), x, (torch.ones_like(y), torch.ones_like(loss)))
+    gradient = traffic.only("gradient_kernel").arguments["upstream_ptr"]
+    assert (gradient.loads == 1).all()
+    assert (gradient.stores == 1).all()
+
+
+def test_nothing_between_rows_is_touched() -> None:
+    groups = Groups.consecutive(3, 4)
+    x = noise(len(groups), D + 31).float()[:, :D].requires_grad_()
+    with counting() as traffic:  # which checks the gaps
+        loss = invariance_loss(x, groups, backend="triton")
+        torch.autograd.grad(loss, x)
+    for launch in traffic.launches:
+        assert torch.equal(launch.arguments["x_ptr"].loads, once_and_first_row(groups, 1))
+
+
+@triton.jit
+def copy_kernel(source_ptr, target_ptr, count_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(source_ptr + i, mask=i < n, other=0) + tl.load(source_ptr)
+    tl.store(target_ptr + 2 * i, value, mask=i < n)
+    tl.atomic_add(count_ptr, 1)
+
+
+def test_what_is_counted() -> None:
+    source, target, count = torch.arange(5.0), torch.zeros(5, 2), torch.zeros((), dtype=torch.int32)
+    with counting() as traffic:
+        copy_kernel[(2,)](source, target, count, 5, BLOCK=4)
+    assert target[:, 0].tolist() == source.tolist()
+    launch = traffic.only("copy_kernel")
+    assert launch.grid == (2,)
+    of = launch.arguments
+    assert of["source_ptr"].loads.tolist() == [3, 1, 1, 1, 1]  # the first element once more in each program
+    assert of["target_ptr"].stores.tolist() == [[1, 0]] * 5
+    assert of["count_ptr"].loads.item() == of["count_ptr"].stores.item() == count.item() == 2
+    assert not of["source_ptr"].stores.any()
+    assert not of["target_ptr"].loads.any()
+
+
+def test_access_outside_of_the_arguments_is_an_error() -> None:
+    source, count = torch.zeros(8)[:5], torch.zeros((), dtype=torch.int32)
+    with counting(), pytest.raises(Exception, match="copy_kernel: a load outside of its arguments"):
+        copy_kernel[(2,)](source, torch.zeros(8, 2), count, 6, BLOCK=4)
+
+
+def test_access_between_rows_is_an_error() -> None:
+    source, count = torch.zeros(3, 4)[:, :2], torch.zeros((), dtype=torch.int32)
+    with counting(), pytest.raises(AssertionError):
+        copy_kernel[(1,)](source, torch.zeros(4, 2), count, 4, BLOCK=4)
