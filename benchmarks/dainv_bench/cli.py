@@ -12,7 +12,10 @@ from rich.console import Console
 from dainv import __version__
 from dainv.cli import CommandGroup
 from dainv.reporting import progress_bar
+from dainv_bench.compilation import TARGETS
+from dainv_bench.gpu_cli import COMMANDS
 from dainv_bench.overhead import OverheadSettings, measure
+from dainv_bench.resources import README, default_resources_path, measure_resources, resources_summary, rewrite_readme
 from dainv_bench.results import FOLDER, default_path, write_result
 from dainv_bench.tables import print_overhead
 
@@ -86,3 +89,37 @@ def overhead(
         ctx.exit(130)
     if result["verdict"] and result["verdict"]["verdict"] == "above":
         ctx.exit(1)
+
+
+@main.command(short_help="What the Triton kernels take of GPUs, by compiling them.")
+@click.option("--target", "targets", multiple=True, help=f"{', '.join(TARGETS)}; may be repeated.  [default: all]")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help=f"Where the JSON goes.  [default: {FOLDER}/kernel-resources--triton-VERSION.json, if for all targets]",
+)
+def resources(targets: tuple[str, ...], out: Path | None) -> None:
+    """Compile every Triton kernel for every target, on any machine, and write what each takes of a GPU.
+
+    Registers, spills, shared memory and the width of loads and stores are read from the machine code. In a checkout
+    the table in kernels/README.md is rewritten from the results.
+    """
+    with progress_bar(console) as progress:
+        task = progress.add_task("starting", total=None)
+        result = measure_resources(
+            targets or tuple(TARGETS),
+            lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
+        )
+    for line in resources_summary(result):
+        console.print(line, soft_wrap=True, markup=False)
+    if out is None and targets:
+        return  # some targets must not take the place of all
+    path = out or default_resources_path(result)
+    write_result(path, result)
+    console.print(f"written to {path}", soft_wrap=True, markup=False)
+    if rewrite_readme():
+        console.print(f"table in {README} rewritten", soft_wrap=True, markup=False)
+
+
+for command in COMMANDS:
+    main.add_command(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -73,7 +74,7 @@ def default_path(suite: str, environment: dict[str, Any], device: torch.device) 
     return FOLDER / f"{suite}--{machine}--{place}.json"
 
 
-def write_result(path: Path, result: OverheadResult) -> None:
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as a whole or not at all.
 
     Raises:

@@ -54,6 +54,26 @@ def _measure_cuda(device: torch.device) -> Meter:
     return measure
 
 
+def _measure_cuda_queued(device: torch.device) -> Meter:
+    def measure(work: Callable[[], None]) -> Sample:
+        with torch.cuda.device(device):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            torch.cuda.synchronize()
+            work()  # not timed: keeps the device busy while the turn that is timed is queued behind it
+            begin.record()
+            work()
+            end.record()
+            torch.cuda.synchronize()
+            return Sample(begin.elapsed_time(end), None)
+
+    return measure
+
+
+def queued_meter_for(device: torch.device) -> Meter:
+    """What measures work that the device is never idle in, such as a graph: on a GPU without waiting for its launch."""
+    return _measure_cuda_queued(device) if device.type == "cuda" else _measure_cpu
+
+
 def meter_for(device: torch.device) -> Meter:
     """What measures one step on a CPU or a CUDA device."""
     return _measure_cuda(device) if device.type == "cuda" else _measure_cpu

@@ -1,0 +1,159 @@
+"""Before a method is timed: is what it computes right? Losses and gradients against float64, layer by layer."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from dainv_bench import peers
+from dainv_bench.cases import Case, InputSet, Workload
+from dainv_bench.methods import LOSS, RELU, Method, Operation
+from dainv_kernels.layout import accumulator_dtype, sample_rows
+
+# Roundings of the accumulator's dtype that may come together, on features without a large common mean. Seen are less
+# than a fifth of it.
+_LOSS_ROUNDINGS = 160
+_GRADIENT_ROUNDINGS = 400
+# The Gram identity rounds numbers kappa = |f|^2 / |f - mean|^2 times as large as their differences; see equality.py.
+_LOSS_PER_KAPPA = 4
+_GRADIENT_PER_KAPPA = 16
+# Gradients in half precision are rounded when they are written, and again where they are added to another.
+_ROUNDINGS_OF_RESULT = 2
+
+
+class Deviation(TypedDict):
+    """A relative error, of the layer where it is largest for its bound, and that bound."""
+
+    error: float
+    bound: float
+
+
+class Errors(TypedDict):
+    """What a method computes against float64; no loss where it computes none."""
+
+    loss: Deviation | None
+    gradient: Deviation
+
+
+def upstream_of(method: Method, workload: Workload, inputs: InputSet) -> list[Tensor]:
+    """What the gradient starts from: an upstream gradient of each activation, B * D for each loss.
+
+    So large a number for the loss makes its share of a gradient as large as that of the activation.
+    """
+    upstream: list[Tensor] = []
+    for case, of_activation in zip(workload.cases, inputs.upstream, strict=True):
+        if method.form != LOSS:
+            upstream.append(of_activation)
+        if method.form != RELU:
+            upstream.append(_upstream_of_loss(case, of_activation.device))
+    return upstream
+
+
+def _upstream_of_loss(case: Case, device: torch.device) -> Tensor:
+    return torch.full((), case.batch * case.features, dtype=accumulator_dtype(case.dtype), device=device)
+
+
+def measure_errors(method: Method, operation: Operation, workload: Workload, inputs: InputSet) -> Errors:
+    """Run a method forward and backward and compare it with the closed form in float64.
+
+    That the closed form is Eq. 3 over explicit pairs is what the tests of dainv_kernels show.
+
+    Args:
+        method: what to check.
+        operation: made by it.
+        workload: what it was made for.
+        inputs: what to run it on.
+    """
+    with _unwritten_is_nan() if method.ours else nullcontext():
+        outputs = operation(inputs.features)
+        gradients = torch.autograd.grad(outputs, inputs.features, upstream_of(method, workload, inputs))
+    per_layer = len(outputs) // len(workload.cases)
+    found = [
+        _errors_of_layer(method, case, x, upstream, outputs[per_layer * i : per_layer * (i + 1)], gradient)
+        for i, (case, x, upstream, gradient) in enumerate(
+            zip(workload.cases, inputs.features, inputs.upstream, gradients, strict=True)
+        )
+    ]
+    losses = [loss for loss, _ in found if loss is not None]
+    return Errors(loss=_worst(losses) if losses else None, gradient=_worst([gradient for _, gradient in found]))
+
+
+def complaint(errors: Errors) -> str | None:
+    """None, or what is wrong beyond its bound."""
+    for what, deviation in (("loss", errors["loss"]), ("gradient", errors["gradient"])):
+        if deviation is not None and _excess(deviation) > 1:
+            return f"{what} off by {deviation['error']:.1e}, at most {deviation['bound']:.1e} expected"
+    return None
+
+
+def _worst(deviations: Sequence[Deviation]) -> Deviation:
+    return max(deviations, key=_excess)
+
+
+def _excess(deviation: Deviation) -> float:
+    """The error as a multiple of its bound; NaN is beyond any."""
+    return math.inf if math.isnan(deviation["error"]) else deviation["error"] / deviation["bound"]
+
+
+def _errors_of_layer(
+    method: Method, case: Case, x: Tensor, upstream: Tensor, outputs: Sequence[Tensor], gradient: Tensor
+) -> tuple[Deviation | None, Deviation]:
+    """Deviations of the loss and of the gradient."""
+    exact = x.detach().double().requires_grad_()
+    activation = exact if method.form == LOSS else exact.relu()
+    differentiated, starts = [], []
+    if method.form != LOSS:
+        differentiated.append(activation)
+        starts.append(upstream.double())
+        if not torch.equal(outputs[0].detach(), x.detach().relu()):
+            raise ArithmeticError("the activation is not the ReLU of the features")
+    if method.form != RELU:
+        loss = peers.closed_form(case.ids(x.device))(sample_rows(activation))
+        differentiated.append(loss)
+        starts.append(_upstream_of_loss(case, x.device).double())
+    (true_gradient,) = torch.autograd.grad(differentiated, exact, starts)
+    unit = _unit(accumulator_dtype(case.dtype))
+    kappa = method.cancels * _kappa(sample_rows(activation.detach()))
+    gradient_bound = unit * (_GRADIENT_ROUNDINGS + _GRADIENT_PER_KAPPA * kappa) + _ROUNDINGS_OF_RESULT * _unit(
+        case.dtype
+    )
+    of_gradient = Deviation(error=_relative_error(gradient, true_gradient), bound=gradient_bound)
+    if method.form == RELU:
+        return None, of_gradient
+    loss_bound = unit * (_LOSS_ROUNDINGS + _LOSS_PER_KAPPA * kappa)
+    return Deviation(error=_relative_error(outputs[-1], loss), bound=loss_bound), of_gradient
+
+
+def _kappa(rows: Tensor) -> float:
+    return float(rows.square().sum() / (rows - rows.mean(0)).square().sum())
+
+
+def _unit(dtype: torch.dtype) -> float:
+    """The largest relative error of one rounding."""
+    return torch.finfo(dtype).eps / 2
+
+
+def _relative_error(got: Tensor, true: Tensor) -> float:
+    return float((got.detach().double() - true.detach()).norm() / true.detach().norm())
+
+
+@contextmanager
+def _unwritten_is_nan() -> Iterator[None]:
+    """New tensors begin as NaN, so that an element that a kernel forgets cannot be right by chance."""
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
