@@ -2,7 +2,6 @@
 
 from dainv_kernels.backends import available_backends, backend_status
 from dainv_kernels.groups import Groups
-from dainv_kernels.operator import invariance_loss, relu_invariance
-from dainv_kernels.reference import pairwise_mse
+from dainv_kernels.operator import invariance_loss, pairwise_mse, relu_invariance
 
 __all__ = ["Groups", "available_backends", "backend_status", "invariance_loss", "pairwise_mse", "relu_invariance"]

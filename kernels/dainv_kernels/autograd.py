@@ -166,3 +166,40 @@ registration.relu_invariance.register_autograd(
     ),
     setup_context=_save_relu,
 )
+
+
+def pairwise_mse(features: Tensor) -> Tensor:
+    """``(B, B)`` distances of features ``(B, ...)`` by the Triton kernels, differentiable."""
+    call = registration.pairwise_mse if torch.compiler.is_compiling() else _PairwiseMSE.apply
+    distances: Tensor = call(features)
+    return distances
+
+
+def _save_features(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _pairwise_vjp(ctx: Any, grad: Tensor) -> Tensor:
+    (features,) = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        symmetric = grad + grad.T
+        x = features.flatten(1).to(grad.dtype)
+        x = x - x[:1].detach()  # the difference of two samples does not contain what they share
+        gradient = (symmetric.sum(1, keepdim=True) * x - symmetric @ x) * (2 / x.shape[1])
+        return gradient.to(features.dtype).reshape(features.shape)
+    return registration.pairwise_mse_backward(grad, features)
+
+
+class _PairwiseMSE(torch.autograd.Function):
+    @staticmethod
+    def forward(features: Tensor) -> Tensor:
+        return registration.pairwise_mse(features)
+
+    setup_context = staticmethod(_save_features)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _pairwise_vjp(ctx, *grads)
+
+
+registration.pairwise_mse.register_autograd(_pairwise_vjp, setup_context=_save_features)

@@ -7,7 +7,7 @@ import os
 import torch
 from torch import Tensor
 
-BACKENDS = ("reference", "torch", "triton")
+BACKENDS = ("reference", "torch", "triton", "triton-pairwise")
 
 
 def interpreted() -> bool:
@@ -27,7 +27,8 @@ def _why_not_triton() -> str | None:
 
 def backend_status() -> dict[str, str]:
     """For each backend ``"works"`` or the reason why it does not, on this machine."""
-    return {"reference": "works", "torch": "works", "triton": _why_not_triton() or "works"}
+    triton = _why_not_triton() or "works"
+    return {"reference": "works", "torch": "works", "triton": triton, "triton-pairwise": triton}
 
 
 def available_backends() -> tuple[str, ...]:
@@ -47,10 +48,10 @@ def choose_backend(name: str, features: Tensor) -> str:
         return "triton" if on_gpu and _why_not_triton() is None else "torch"
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of {('auto', *BACKENDS)}, got {name!r}")
-    if name == "triton":
+    if name.startswith("triton"):
         reason = _why_not_triton()
         if reason is None and features.device.type != "cuda" and not interpreted():
             reason = f"the features are on {features.device}, Triton kernels need a CUDA device"
         if reason is not None:
-            raise RuntimeError(f"backend 'triton' does not work here: {reason}")
+            raise RuntimeError(f"backend {name!r} does not work here: {reason}")
     return name

@@ -267,9 +267,7 @@ def differentiable_gradient(grad_loss: Tensor, rows: Tensor, segments: Segments)
         ``(B, D)`` gradient in the dtype of the features.
     """
     dtype = accumulator_dtype(rows.dtype)
-    batch = len(rows)
-    place = torch.searchsorted(segments.bounds[1:].contiguous(), torch.arange(batch, device=rows.device), right=True)
-    group = torch.zeros_like(place).scatter(0, segments.rows, place)
+    group = segments.ids()
     sizes, weights = segments.bounds.diff(), segments.weights.to(dtype)
     x = rows.to(dtype)
     x = x - x[:1].detach()

@@ -35,6 +35,12 @@ class Segments(NamedTuple):
         """All but the views, as registered operators take them."""
         return [self.rows, self.bounds, self.n_groups, self.weights, self.arrived]
 
+    def ids(self) -> Tensor:
+        """``(B,)`` int64: the group 0 ... K - 1 of each sample, in the order of the batch."""
+        position = torch.arange(len(self.rows), device=self.rows.device)
+        group = torch.searchsorted(self.bounds[1:].contiguous(), position, right=True)
+        return torch.zeros_like(group).scatter(0, self.rows, group)
+
     @classmethod
     def of(cls, tensors: Sequence[Tensor], views: int) -> Segments:
         """The inverse of :meth:`tensors`."""
@@ -124,9 +130,7 @@ class Groups:
 
     def ids(self) -> Tensor:
         """``(B,)`` int64: the group 0 ... K - 1 of each sample, in the order of the batch."""
-        position = torch.arange(len(self), device=self.rows.device)
-        group = torch.searchsorted(self.bounds[1:], position, right=True)
-        return torch.empty_like(group).scatter_(0, self.rows, group)
+        return self.segments("pairs").ids()
 
     def weights(self, normalization: str) -> Tensor:
         """The factor of each group's sum of squares W_k in ``L = sum_k weight_k * W_k / T``.

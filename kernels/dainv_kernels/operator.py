@@ -25,7 +25,8 @@ def invariance_loss(
             :class:`~dainv_kernels.Groups`, which several layers can share.
         normalization: ``"pairs"``, means over distinct pairs, which depends neither on B nor on the group size as the
             paper's text says; or ``"printed"``, Eq. 3 to the letter: a sum over groups with self-pairs counted.
-        backend: ``"reference"`` (explicit pairs), ``"torch"`` or ``"triton"`` (closed form), or ``"auto"``.
+        backend: ``"torch"`` or ``"triton"`` (closed form), ``"reference"`` or ``"triton-pairwise"`` (explicit pairs),
+            or ``"auto"``, which takes a closed form.
 
     Returns:
         0-d loss, dimensionless, float32 (float64 for float64 features). 0 with zero gradient where all samples are
@@ -88,6 +89,34 @@ def relu_invariance(
         activation = (x if bias is None else (x + bias.view(-1, *[1] * (x.ndim - 2))).to(x.dtype)).relu()
         return activation, reference.invariance_loss(sample_rows(activation), groups.ids(), normalization)
     return autograd.relu_invariance(x, bias, groups.segments(normalization), backend, inplace)
+
+
+def pairwise_mse(features: Tensor, *, backend: str = "auto") -> Tensor:
+    """Mean squared difference between the features of every two samples (Eq. 1), the field's squared-Euclidean RDM.
+
+    Computed from differences, never from ``|x|^2 - 2 x.y + |y|^2``: the diagonal is exactly zero, the matrix exactly
+    symmetric, and a large mean costs no digits.
+
+    Args:
+        features: ``(B, ...)`` floating-point features; D is the product of the trailing sizes.
+        backend: ``"reference"``, ``"triton-pairwise"``, or ``"auto"``: the latter on a GPU.
+
+    Returns:
+        ``(B, B)`` matrix of d(x_i, x_j), float32 (float64 for float64 features), in squared units of the features.
+
+    Raises:
+        TypeError: features is not a floating-point tensor.
+        ValueError: features has fewer than two dimensions or no element; or a backend without pairs.
+        RuntimeError: the backend asked for does not work on this machine.
+    """
+    check_features(features)
+    if backend == "auto":
+        backend = "triton-pairwise" if choose_backend("auto", features) == "triton" else "reference"
+    if backend not in ("reference", "triton-pairwise"):
+        raise ValueError(f"backend: expected 'auto', 'reference' or 'triton-pairwise', got {backend!r}")
+    if choose_backend(backend, features) == "reference":
+        return reference.pairwise_mse(sample_rows(features))
+    return autograd.pairwise_mse(features)
 
 
 def _check_bias(bias: Tensor, x: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dainv_kernels.groups import NORMALIZATIONS
-from dainv_kernels.layout import accumulator_dtype, sample_rows
+from dainv_kernels.layout import accumulator_dtype
 
 _PAIR_ELEMENTS = 1 << 24  # (B, B, columns) differences held at a time, so that memory stays bounded in D
 
@@ -42,23 +42,8 @@ class _PairwiseMSE(torch.autograd.Function):
         return torch.cat(columns, dim=1) * (2 / rows.shape[1])
 
 
-def pairwise_mse(features: Tensor) -> Tensor:
-    """Mean squared difference between the features of every two samples (Eq. 1), the field's squared-Euclidean RDM.
-
-    Computed from differences, never from ``|x|^2 - 2 x.y + |y|^2``: the diagonal is exactly zero, the matrix exactly
-    symmetric, and a large mean costs no digits.
-
-    Args:
-        features: ``(B, ...)`` floating-point features; D is the product of the trailing sizes.
-
-    Returns:
-        ``(B, B)`` matrix of d(x_i, x_j), float32 (float64 for float64 features), in squared units of the features.
-
-    Raises:
-        TypeError: features is not a floating-point tensor.
-        ValueError: features has fewer than two dimensions or no element.
-    """
-    rows = sample_rows(features)
+def pairwise_mse(rows: Tensor) -> Tensor:
+    """Eq. 1 for all pairs of rows ``(B, D)``; see :func:`dainv_kernels.pairwise_mse`."""
     distances: Tensor = _PairwiseMSE.apply(rows.to(accumulator_dtype(rows.dtype)))
     return distances
 

@@ -22,9 +22,9 @@ Sums = tuple[Tensor, Tensor, Tensor]
 def _implementation(backend: str) -> ModuleType:
     if backend == "torch":
         return closed_form
-    from dainv_kernels import triton_closed_form  # imported late: there may be no Triton
+    from dainv_kernels import triton_closed_form, triton_pairwise  # imported late: there may be no Triton
 
-    return triton_closed_form
+    return triton_pairwise if backend == "triton-pairwise" else triton_closed_form
 
 
 def activate(
@@ -84,15 +84,16 @@ def invariance(features: Tensor, segments: Sequence[Tensor], views: int, backend
 
 @invariance.register_fake
 def _(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> Sums:
-    return _empty_sums(features)
+    return _empty_sums(features, backend)
 
 
-def _empty_sums(features: Tensor) -> Sums:
+def _empty_sums(features: Tensor, backend: str) -> Sums:
     dtype = accumulator_dtype(features.dtype)
+    n_means = 0 if backend == "triton-pairwise" else features.numel() // features.shape[0]
     return (
         features.new_empty((), dtype=dtype),
         features.new_empty(2, dtype=torch.float64),
-        features.new_empty(features.numel() // features.shape[0], dtype=dtype),
+        features.new_empty(n_means, dtype=dtype),
     )
 
 
@@ -109,7 +110,7 @@ def relu_invariance(
 def _(
     features: Tensor, bias: Tensor | None, segments: Sequence[Tensor], views: int, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(features), *_empty_sums(features)
+    return torch.empty_like(features), *_empty_sums(features, backend)
 
 
 @torch.library.custom_op("dainv::invariance_backward", mutates_args=())
@@ -142,4 +143,34 @@ def _(
     views: int,
     backend: str,
 ) -> Tensor:
+    return torch.empty_like(features)
+
+
+@torch.library.custom_op("dainv::pairwise_mse", mutates_args=())
+def pairwise_mse(features: Tensor) -> Tensor:
+    """Eq. 1 for all pairs; see :func:`dainv_kernels.triton_pairwise.pairwise_mse`."""
+    from dainv_kernels import triton_pairwise
+
+    return triton_pairwise.pairwise_mse(copied_rows(features, features))
+
+
+@pairwise_mse.register_fake
+def _(features: Tensor) -> Tensor:
+    return features.new_empty(features.shape[0], features.shape[0], dtype=accumulator_dtype(features.dtype))
+
+
+@torch.library.custom_op("dainv::pairwise_mse_backward", mutates_args=())
+def pairwise_mse_backward(grad_distances: Tensor, features: Tensor) -> Tensor:
+    """Gradient of the features; see :func:`dainv_kernels.triton_pairwise.pairwise_mse_backward`."""
+    from dainv_kernels import triton_pairwise
+
+    gradient = torch.empty_like(features)
+    write_rows(
+        triton_pairwise.pairwise_mse_backward(grad_distances, copied_rows(features, features)), gradient, features
+    )
+    return gradient
+
+
+@pairwise_mse_backward.register_fake
+def _(grad_distances: Tensor, features: Tensor) -> Tensor:
     return torch.empty_like(features)

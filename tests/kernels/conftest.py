@@ -47,9 +47,9 @@ def runs_triton_on(device: torch.device) -> str | None:
     return None
 
 
-@pytest.fixture(params=["reference", "torch", "triton"])
+@pytest.fixture(params=["reference", "torch", "triton", "triton-pairwise"])
 def backend(request: pytest.FixtureRequest, device: torch.device) -> str:
-    if request.param == "triton" and (reason := runs_triton_on(device)):
+    if request.param.startswith("triton") and (reason := runs_triton_on(device)):
         pytest.skip(reason)
     return request.param
 

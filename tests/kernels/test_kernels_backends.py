@@ -22,7 +22,7 @@ def test_every_backend_works_where_the_tests_run(backend: str) -> None:
 
 
 def test_status_names_every_backend() -> None:
-    assert set(backend_status()) == {"reference", "torch", "triton"}
+    assert set(backend_status()) == {"reference", "torch", "triton", "triton-pairwise"}
     assert available_backends() == tuple(name for name, status in backend_status().items() if status == "works")
 
 
