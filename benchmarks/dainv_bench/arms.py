@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import Objective, combine, weigh
+from dainv_bench import peers
+from dainv_bench.peers import LayerLoss
 from dainv_kernels import Groups
 from dainv_kernels.backends import choose_backend, interpreted
 from dainv_kernels.layout import sample_rows
@@ -100,7 +102,7 @@ def _baseline(_problem: Problem) -> OnActivations:
     return lambda task, _activations: Objective(task, task, {})
 
 
-def _eq4(layer_loss: Callable[[Tensor], Tensor], weights: tuple[float, ...]) -> OnActivations:
+def _eq4(layer_loss: LayerLoss, weights: tuple[float, ...]) -> OnActivations:
     """Eq. 4 around any loss of one layer's ``(B, D)`` activations."""
 
     def criterion(task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
@@ -115,34 +117,16 @@ def _eq4(layer_loss: Callable[[Tensor], Tensor], weights: tuple[float, ...]) -> 
     return criterion
 
 
-def _published(problem: Problem) -> OnActivations:
-    """All B x B distances by |a|^2 - 2 a.b + |b|^2, and the ratio of their means under two masks."""
-    image = torch.arange(problem.batch_size, device=problem.device) // problem.views
-    # Every distinct pair once, i < j.
-    all_pairs = torch.ones(problem.batch_size, problem.batch_size, device=problem.device).triu(1)
-    same_image = all_pairs * (image[:, None] == image[None, :])
-    n_all, n_same = all_pairs.sum(), same_image.sum()
+def _peer(layer_loss: Callable[[Tensor], LayerLoss], compiled: bool = False) -> Callable[[Problem], OnActivations]:
+    def prepare(problem: Problem) -> OnActivations:
+        ids = torch.arange(problem.batch_size, device=problem.device) // problem.views
+        criterion = _eq4(layer_loss(ids), problem.weights)
+        return torch.compile(criterion, dynamic=False) if compiled else criterion
 
-    def layer_loss(rows: Tensor) -> Tensor:
-        squared_norms = rows.square().sum(1)
-        distances = (squared_norms[:, None] - 2 * rows @ rows.T + squared_norms[None, :]) / rows.shape[1]
-        return ((same_image * distances).sum() / n_same) / ((all_pairs * distances).sum() / n_all)
-
-    return _eq4(layer_loss, problem.weights)
+    return prepare
 
 
-def closed_form(problem: Problem) -> OnActivations:
-    """W / T, the sums of squares around the means of the groups and of the batch, left to autograd."""
-    batch = problem.batch_size
-    factor = (batch - 1) / (batch - problem.n_images)
-
-    def layer_loss(rows: Tensor) -> Tensor:
-        groups = rows.unflatten(0, (problem.n_images, problem.views))
-        within = (groups - groups.mean(1, keepdim=True)).square().sum()
-        total = (rows - rows.mean(0)).square().sum()
-        return factor * within / total
-
-    return _eq4(layer_loss, problem.weights)
+closed_form = _peer(peers.closed_form)
 
 
 def _ours_after(problem: Problem) -> OnActivations:
@@ -173,8 +157,22 @@ ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm(BASELINE, "the same step with cross-entropy alone", _baseline, taps=False),
-        Arm("published", "B x B distances by the Gram identity, masks, plain autograd", _published, cancels=True),
+        Arm("published", "B x B distances by the Gram identity, masks", _peer(peers.published), cancels=True),
+        Arm("cdist", "B x B distances by torch.cdist, masks", _peer(peers.cdist), cancels=True),
+        Arm(
+            "metric-learning",
+            "B x B distances by pytorch-metric-learning, masks",
+            _peer(peers.metric_learning),
+            peers.why_not_metric_learning,
+            cancels=True,
+        ),
         Arm("closed-form", "sums of squares around means, plain autograd", closed_form),
+        Arm(
+            "compiled",
+            "closed-form by torch.compile",
+            _peer(peers.closed_form, compiled=True),
+            peers.why_not_compiled,
+        ),
         Arm("ours-after", "dainv's objective after the forward pass, as on any model", _ours_after, ours=True),
         Arm("ours", "each loss when its layer is done, backend torch", _ours_in_forward("torch", False), ours=True),
         Arm("ours-relu", "in one operation with each ReLU, backend torch", _ours_in_forward("torch", True), ours=True),

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 _default = OverheadSettings()
-_QUICK = {"rounds": 5, "warmup": 1}
+_QUICK = {"rounds": 4, "warmup": 1}
 
 
 @main.command(short_help="What the objective adds to a training step.")

@@ -2,7 +2,8 @@
 
 The public operators are called on tensors that nobody fills, and where a kernel would be launched, Triton compiles it
 for the target instead. So arguments, tile sizes and specialisations are those that really run. This needs a process
-without ``TRITON_INTERPRET``; ``python -m dainv_bench.compilation TARGET`` is one, and prints a JSON object a launch.
+without ``TRITON_INTERPRET``; ``python -m dainv_bench.compilation TARGET`` is one, and prints a JSON object a launch. Names
+of variants may follow the target: only these are compiled then.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypedDict
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from dainv_kernels import Groups, invariance_loss, relu_invariance
+from dainv_kernels import Groups, invariance_loss, pairwise_mse, relu_invariance
 
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 
 
-def _loss(x: Tensor, groups: Groups) -> None:
-    loss = invariance_loss(x, groups, backend="triton")
+def _loss(x: Tensor, groups: Groups, backend: str = "triton") -> None:
+    loss = invariance_loss(x, groups, backend=backend)
     torch.autograd.grad(loss, x)
 
 
@@ -40,8 +42,8 @@ def _loss_beside_another_use(x: Tensor, groups: Groups) -> None:
     torch.autograd.grad((loss, used), x, (torch.ones_like(loss), torch.empty_like(used)))
 
 
-def _relu_and_loss(x: Tensor, groups: Groups) -> None:
-    y, loss = relu_invariance(x, groups, backend="triton")
+def _relu_and_loss(x: Tensor, groups: Groups, backend: str = "triton") -> None:
+    y, loss = relu_invariance(x, groups, backend=backend)
     torch.autograd.grad((y, loss), x, (torch.empty_like(y), torch.ones_like(loss)))
 
 
@@ -51,12 +53,20 @@ def _bias_relu_and_loss(x: Tensor, groups: Groups) -> None:
     torch.autograd.grad((y, loss), (x, bias), (torch.empty_like(y), torch.ones_like(loss)))
 
 
+def _distances(x: Tensor, _groups: Groups) -> None:
+    distances = pairwise_mse(x, backend="triton-pairwise")
+    torch.autograd.grad(distances, x, torch.empty_like(distances))
+
+
 # Forward and backward. A new operation goes here, and VARIANTS says what it is compiled for.
 OPERATIONS: dict[str, Callable[[Tensor, Groups], None]] = {
     "loss": _loss,
     "loss (added)": _loss_beside_another_use,
     "ReLU + loss": _relu_and_loss,
     "bias + ReLU + loss": _bias_relu_and_loss,
+    "loss by pairs": partial(_loss, backend="triton-pairwise"),
+    "ReLU + loss by pairs": partial(_relu_and_loss, backend="triton-pairwise"),
+    "distances": _distances,
 }
 
 
@@ -67,7 +77,7 @@ class Variant:
     Attributes:
         operation: a key of OPERATIONS.
         dtype: of the features.
-        views: M of consecutive groups; 0: groups of any size in any order.
+        views: M of consecutive groups; 0: groups of any size in any order, or an operation without groups.
         batch: B. By default that of the paper, as the features are those of All-CNN-C's first layer.
         features: shape of a sample, channels first, whose product is D; channels lie side by side in memory.
     """
@@ -81,7 +91,14 @@ class Variant:
     @property
     def groups(self) -> str:
         """What the samples are grouped by, for people."""
+        if self.operation == "distances":
+            return "–"
         return f"{self.views} views" if self.views else "any"
+
+    @property
+    def element_size(self) -> int:
+        """Bytes of a feature."""
+        return getattr(torch, self.dtype).itemsize  # type: ignore[no-any-return]
 
     @property
     def shape(self) -> str:
@@ -106,16 +123,23 @@ class Variant:
 
 
 _FUSED = "bias + ReLU + loss"
+_PAIRS = "loss by pairs"
 _LAST_LAYER = (10, 8, 8)
+_UNALIGNED = (97,)  # rows that do not start at multiples of 16 bytes
 VARIANTS = (
-    *(Variant(operation) for operation in OPERATIONS),
+    *(Variant(operation) for operation in ("loss", "loss (added)", "ReLU + loss", _FUSED)),
     *(Variant(_FUSED, dtype) for dtype in ("bfloat16", "float16", "float64")),
     *(Variant(_FUSED, views=views) for views in (2, 16, 32)),  # both sides of where loops are no longer unrolled
     *(Variant(operation, views=0) for operation in ("loss", _FUSED)),
     Variant(_FUSED, "bfloat16", views=0),
     *(Variant(_FUSED, dtype, features=_LAST_LAYER) for dtype in ("float32", "bfloat16")),
     Variant(_FUSED, batch=4096, features=_LAST_LAYER),
-    Variant(_FUSED, features=(97,)),  # rows that do not start at multiples of 16 bytes
+    Variant(_FUSED, features=_UNALIGNED),
+    *(Variant(_PAIRS, dtype) for dtype in ("float32", "bfloat16", "float64")),
+    Variant(_PAIRS, views=0),
+    Variant(_PAIRS, features=_UNALIGNED),
+    *(Variant("ReLU + loss by pairs", dtype) for dtype in ("float32", "bfloat16")),
+    *(Variant("distances", dtype, views=0) for dtype in ("float32", "bfloat16", "float64")),
 )
 
 
@@ -147,8 +171,12 @@ class _Elsewhere:
         self.get_current_stream = lambda _device: 0
 
 
-def compile_variants(target: str) -> Iterator[dict[str, Any]]:
-    """Compile all variants for a key of TARGETS.
+def compile_variants(target: str, variants: Iterable[Variant] = VARIANTS) -> Iterator[dict[str, Any]]:
+    """Compile variants for a target.
+
+    Args:
+        target: a key of TARGETS.
+        variants: what to compile.
 
     Yields:
         One record a launch: variant, kernel, and what is known of it; kernels that are the same have the same hash.
@@ -171,7 +199,7 @@ def compile_variants(target: str) -> Iterator[dict[str, Any]]:
         mock.patch.object(JITFunction, "run", compile_only),
         mock.patch("dainv_kernels.operator.choose_backend", lambda name, _features: name),
     ):
-        for variant in VARIANTS:
+        for variant in variants:
             launches.clear()
             variant.run()
             for kernel, arguments, compiled in launches:
@@ -357,5 +385,6 @@ class LlvmCode:
 
 
 if __name__ == "__main__":
-    for launch in compile_variants(sys.argv[1]):
+    only = sys.argv[2:] or [variant.name for variant in VARIANTS]
+    for launch in compile_variants(sys.argv[1], [variant for variant in VARIANTS if variant.name in only]):
         print(json.dumps(launch), flush=True)

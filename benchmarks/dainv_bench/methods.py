@@ -129,7 +129,22 @@ def methods() -> dict[str, Method]:
         Method("relu", "ReLU alone: what relu+... replaces", RELU, lambda _case, _device: lambda x: (x.relu(),)),
         Method("published", "B x B distances by the Gram identity", LOSS, _peer(peers.published), cancels=True),
         Method("cdist", "B x B distances by torch.cdist", LOSS, _peer(peers.cdist), cancels=True),
+        Method(
+            "metric-learning",
+            "B x B distances by pytorch-metric-learning",
+            LOSS,
+            _peer(peers.metric_learning),
+            lambda _workload, device: peers.why_not_metric_learning(device),
+            cancels=True,
+        ),
         Method("closed-form", "sums of squares around means, autograd", LOSS, _peer(peers.closed_form)),
-        Method("compiled", "closed-form by torch.compile", LOSS, _peer(peers.closed_form), compiled=True),
+        Method(
+            "compiled",
+            "closed-form by torch.compile",
+            LOSS,
+            _peer(peers.closed_form),
+            lambda _workload, device: peers.why_not_compiled(device),
+            compiled=True,
+        ),
     ]
     return {method.name: method for method in found}

@@ -6,6 +6,9 @@ float32 where the features are narrower: in half precision their sums would be w
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from collections.abc import Callable
 
 import torch
@@ -33,6 +36,20 @@ def _ratio_of_means(ids: Tensor, distances_of: LayerLoss) -> LayerLoss:
     return loss
 
 
+def why_not_metric_learning(_device: torch.device) -> str | None:
+    """None, or why the library cannot be timed."""
+    if importlib.util.find_spec("pytorch_metric_learning") is None:
+        return "pytorch-metric-learning is not installed (pip install 'dainv[bench]')"
+    return None
+
+
+def why_not_compiled(device: torch.device) -> str | None:
+    """None, or why torch.compile cannot be timed."""
+    if device.type == "cpu" and not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+        return "torch.compile needs a C++ compiler for a CPU"
+    return None
+
+
 def published(ids: Tensor) -> LayerLoss:
     """All B x B distances by |a|^2 - 2 a.b + |b|^2, as the authors trained."""
 
@@ -46,6 +63,14 @@ def published(ids: Tensor) -> LayerLoss:
 def cdist(ids: Tensor) -> LayerLoss:
     """All B x B distances by torch.cdist, squared."""
     return _ratio_of_means(ids, lambda rows: torch.cdist(rows, rows).square() / rows.shape[1])
+
+
+def metric_learning(ids: Tensor) -> LayerLoss:
+    """All B x B squared distances as pytorch-metric-learning gives them to its losses."""
+    from pytorch_metric_learning.distances import LpDistance
+
+    squared = LpDistance(normalize_embeddings=False, p=2, power=2)
+    return _ratio_of_means(ids, lambda rows: squared(rows) / rows.shape[1])
 
 
 def closed_form(ids: Tensor) -> LayerLoss:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -23,6 +23,8 @@ from dainv_bench.results import FOLDER, SCHEMA
 
 SUITE = "kernel-resources"
 README = Path("kernels/README.md")
+# Sides of the tiles that are not all of a kernel's constants, once each: a pair of samples has two.
+_TILES = {"pair_tiles_kernel": ("BLOCK", "BLOCK", "BLOCK_D"), "matrix_kernel": ("BLOCK", "BLOCK")}
 _BLOCK = re.compile(r"(?<=<!-- resources -->\n).*?(?=<!-- /resources -->)", re.DOTALL)
 
 
@@ -51,12 +53,14 @@ class ResourcesResult(TypedDict):
 def measure_resources(
     targets: Iterable[str] = tuple(TARGETS),
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None,
+    variants: Sequence[Variant] = VARIANTS,
 ) -> ResourcesResult:
-    """Compile every variant for the targets and read what came out.
+    """Compile variants for the targets and read what came out.
 
     Args:
         targets: keys of TARGETS.
         on_progress: told after every kernel what is going on, how many variants are done, and of how many.
+        variants: what to compile, some of VARIANTS.
 
     Raises:
         UserError: there is no such target, a kernel does not compile for it, or Triton is missing.
@@ -70,9 +74,9 @@ def measure_resources(
     def compile_for(target: str) -> list[dict[str, Any]]:
         def on_record(record: dict[str, Any]) -> None:
             done.add((target, record["variant"]))
-            on_progress(f"{target} {record['kernel']}", len(done), len(targets) * len(VARIANTS))
+            on_progress(f"{target} {record['kernel']}", len(done), len(targets) * len(variants))
 
-        return _in_a_process_of_its_own(target, on_record)
+        return _in_a_process_of_its_own(target, variants, on_record)
 
     with ThreadPoolExecutor(min(len(targets), os.cpu_count() or 1)) as pool:
         records = dict(zip(targets, pool.map(compile_for, targets), strict=True))
@@ -81,18 +85,20 @@ def measure_resources(
         suite=SUITE,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment(),
-        variants={variant.name: asdict(variant) for variant in VARIANTS},
+        variants={variant.name: asdict(variant) for variant in variants},
         kernels=_side_by_side(records),
     )
 
 
-def _in_a_process_of_its_own(target: str, on_record: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+def _in_a_process_of_its_own(
+    target: str, variants: Sequence[Variant], on_record: Callable[[dict[str, Any]], None]
+) -> list[dict[str, Any]]:
     """Without TRITON_INTERPRET, which would leave nothing to compile, and with an empty cache, to really compile."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     records = []
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryFile("w+") as errors:
         variables = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TRITON_CACHE_DIR": cache}
-        command = [sys.executable, "-m", "dainv_bench.compilation", target]
+        command = [sys.executable, "-m", "dainv_bench.compilation", target, *(variant.name for variant in variants)]
         with subprocess.Popen(
             command, env=inherited | variables, stdout=subprocess.PIPE, stderr=errors, text=True
         ) as process:
@@ -179,14 +185,13 @@ def resources_markdown(results: list[ResourcesResult]) -> str:
     newest, *others = results
     targets = _targets(newest)
     headings = ["kernel", "operation", "features", "groups", "B × D", "tile", *targets]
-    rows = [_row(kernel, newest["variants"], targets) for kernel in newest["kernels"]]
     lines = [
-        f"Triton {_triton(newest)}, by target: registers of a thread / bytes of shared memory of a block / bytes of "
-        f"a load of features. {_spills(newest)}",
+        f"Triton {_triton(newest)}, by target: registers of a thread / bytes of shared memory of a block / bytes of a "
+        f"load of features. Kernels that differ in registers alone share a row. {_spills(newest)}",
         "",
         _line(headings),
         "|" + "---|" * len(headings),
-        *map(_line, rows),
+        *(_line(_row(alike, newest["variants"], targets)) for alike in _alike(newest, targets)),
     ]
     for other in others:
         lines += ["", _difference(other, newest)]
@@ -197,28 +202,50 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row(kernel: KernelResources, variants: dict[str, dict[str, Any]], targets: list[str]) -> list[str]:
-    used = [Variant(**variants[name]) for name in kernel["variants"]]
+def _alike(result: ResourcesResult, targets: list[str]) -> Iterable[list[KernelResources]]:
+    """Kernels of one name that differ in registers alone, or in what they are compiled of without reading features."""
+    rows: dict[tuple[Any, ...], list[KernelResources]] = {}
+    for kernel in result["kernels"]:
+        sizes = {Variant(**result["variants"][name]).element_size for name in kernel["variants"]}
+        cells = (_cell([kernel], target).partition(" / ")[2] for target in targets)
+        key = (kernel["kernel"], _tile(kernel), *(sizes if kernel["features"] else ()), *cells)
+        rows.setdefault(key, []).append(kernel)
+    return rows.values()
+
+
+def _row(alike: list[KernelResources], variants: dict[str, dict[str, Any]], targets: list[str]) -> list[str]:
+    used = [Variant(**variants[name]) for kernel in alike for name in kernel["variants"]]
 
     def distinct(values: Iterable[str]) -> str:
         found = list(dict.fromkeys(values))
         return ", ".join(found) if len(found) <= 2 else "several"
 
     return [
-        f"`{kernel['kernel']}`",
+        f"`{alike[0]['kernel']}`",
         distinct(variant.operation for variant in used),
         distinct(variant.dtype for variant in used),
         distinct(variant.groups for variant in used),
         distinct(variant.shape for variant in used),
-        " × ".join(str(value) for name, value in kernel["constants"].items() if "BLOCK" in name),
-        *(_cell(kernel, target) if target in kernel["compiled"] else "" for target in targets),
+        _tile(alike[0]),
+        *(_cell(alike, target) for target in targets),
     ]
 
 
-def _cell(kernel: KernelResources, target: str) -> str:
-    compiled = kernel["compiled"][target]
-    cell = f"{compiled['registers']} / {compiled['shared_bytes']} / {load_bytes(kernel, target) or '–'}"
-    return cell + (f", {compiled['spills']} spills" if compiled["spills"] else "")
+def _tile(kernel: KernelResources) -> str:
+    sizes = {name: value for name, value in kernel["constants"].items() if "BLOCK" in name}
+    names = _TILES.get(kernel["kernel"], tuple(sizes))
+    return " × ".join(str(sizes[name]) for name in names)
+
+
+def _cell(alike: list[KernelResources], target: str) -> str:
+    """What kernels take that differ in registers alone; nothing if they are not compiled for the target."""
+    here = [kernel["compiled"][target] for kernel in alike if target in kernel["compiled"]]
+    if not here:
+        return ""
+    fewest, most = (of(compiled["registers"] for compiled in here) for of in (min, max))
+    registers = f"{fewest} to {most}" if fewest < most else f"{most}"
+    cell = f"{registers} / {here[0]['shared_bytes']} / {load_bytes(alike[0], target) or '–'}"
+    return cell + (f", {here[0]['spills']} spills" if here[0]["spills"] else "")
 
 
 def _triton(result: ResourcesResult) -> str:
@@ -251,6 +278,6 @@ def _difference(other: ResourcesResult, newest: ResourcesResult) -> str:
     more = [one["compiled"][target]["registers"] - two["compiled"][target]["registers"] for one, two, target in pairs]
     as_wide = sum(load_bytes(one, target) == load_bytes(two, target) for one, two, target in pairs)
     return (
-        f"Triton {_triton(other)} makes {len(pairs)} of these with {min(more):+d} to {max(more):+d} registers; "
-        f"{'all' if as_wide == len(pairs) else as_wide} of them load as wide. {_spills(other)}"
+        f"Triton {_triton(other)} takes {min(more):+d} to {max(more):+d} registers for {len(pairs)} of all the "
+        f"binaries; {'all' if as_wide == len(pairs) else as_wide} of these load as wide. {_spills(other)}"
     )
