@@ -131,6 +131,9 @@ class InvarianceObjective:
         scheme: see :func:`layer_weights`.
         normalization: see :func:`dainv_kernels.invariance_loss`.
         backend: see :func:`dainv_kernels.invariance_loss`.
+        groups: those of every training batch, where they are known beforehand, as :meth:`dainv.Groups.consecutive`
+            makes them. Each loss is then taken as soon as its layer is done, which costs less: no activation is kept
+            for it, and its gradient is added to that of the next layer instead of to be summed up afterwards.
 
     Attributes:
         layers: names of the tapped layers, first to last.
@@ -161,44 +164,60 @@ class InvarianceObjective:
         scheme: str = "exponential",
         normalization: str = "pairs",
         backend: str = "auto",
+        groups: Tensor | Groups | None = None,
     ) -> None:
         self.layers = match_layers(model, layers)
         self.weights = layer_weights(len(self.layers), alpha, spread, scheme)
         self.normalization = normalization
         self.backend = backend
-        self._taps = Taps(model, self.layers)
+        self.groups = Groups.from_ids(groups) if isinstance(groups, Tensor) else groups
+        self._weight_of = dict(zip(self.layers, self.weights, strict=True))
+        self._taps = Taps(model, self.layers, self._on_output)
 
-    def __call__(self, task_loss: Tensor, groups: Tensor | Groups) -> Objective:
+    def _on_output(self, name: str, output: Tensor) -> Tensor:
+        """The layer's loss, if it can be taken now; else its output, to take it of later."""
+        if self.groups is None or not torch.is_grad_enabled():
+            return output
+        return invariance_loss(
+            output if self._weight_of[name] else output.detach(),
+            self.groups,
+            normalization=self.normalization,
+            backend=self.backend,
+        )
+
+    def __call__(self, task_loss: Tensor, groups: Tensor | Groups | None = None) -> Objective:
         """Eq. 4 for the activations of the model's latest forward pass.
 
         Args:
             task_loss: 0-d loss of the task.
             groups: ``(B,)`` ids of the source images (the paper), class labels, or anything else; or a ``Groups``.
+                Left out where the objective was made with them.
 
         Returns:
             ``(total, task, invariance)``.
+
+        Raises:
+            ValueError: groups given both here and before, or not at all.
         """
+        if (groups is None) == (self.groups is None):
+            raise ValueError("groups: expected either here or when the objective is made, once and for all batches")
+        kept = self._taps.take()
+        if all(value.ndim == 0 for value in kept.values()):  # losses already; a layer's output has samples
+            return weigh(task_loss, kept, self.weights)
         return combine(
             task_loss,
-            self._taps.take(),
-            groups,
+            kept,
+            groups if self.groups is None else self.groups,  # type: ignore[arg-type]
             self.weights,
             normalization=self.normalization,
             backend=self.backend,
         )
 
     @torch.no_grad()
-    def measure(self, groups: Tensor | Groups) -> dict[str, Tensor]:
-        """The layers' losses for the latest forward pass, without task and without gradient."""
-        nothing = torch.zeros(())
-        return combine(
-            nothing,
-            self._taps.take(),
-            groups,
-            [0.0] * len(self.layers),
-            normalization=self.normalization,
-            backend=self.backend,
-        ).invariance
+    def measure(self, groups: Tensor | Groups | None = None) -> dict[str, Tensor]:
+        """The layers' losses for the latest forward pass, without task and without gradient; see :meth:`__call__`."""
+        losses = self(torch.zeros(()), groups).invariance
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def remove(self) -> None:
         """Stop listening to the model."""

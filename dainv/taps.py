@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
@@ -38,14 +38,22 @@ class Taps:
 
     A layer that runs several times in one forward pass (a ReLU shared by a block) is known by its last output.
 
-    Attributes:
-        outputs: name -> output of the latest forward pass.
+    Args:
+        model: whose layers to listen to.
+        names: of the layers.
+        on_output: given name and output, what to keep instead of the output.
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        on_output: Callable[[str, Tensor], Tensor] = lambda _name, output: output,
+    ) -> None:
         modules = dict(model.named_modules())
         self.names = list(names)
-        self.outputs: dict[str, Tensor] = {}
+        self._on_output = on_output
+        self._kept: dict[str, tuple[Tensor, int]] = {}  # with the number of times it had been written to
         self._handles = [modules[name].register_forward_hook(self._listener(name)) for name in self.names]
 
     def _listener(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type, with three unused arguments
@@ -54,7 +62,8 @@ class Taps:
                 raise UserError(
                     f"layer {name!r} puts out a {type(output).__name__}, not a tensor; choose one inside it"
                 )
-            self.outputs[name] = output
+            kept = self._on_output(name, output)
+            self._kept[name] = kept, _version(kept)
 
         return listen
 
@@ -63,19 +72,30 @@ class Taps:
 
         Raises:
             RuntimeError: a layer has not run since the last call.
+            UserError: an output has been overwritten by what comes after the layer.
         """
-        missing = [name for name in self.names if name not in self.outputs]
+        missing = [name for name in self.names if name not in self._kept]
         if missing:
             raise RuntimeError(f"layers {missing} have not run: call the model before asking for its activations")
-        outputs = {name: self.outputs[name] for name in self.names}
-        self.outputs.clear()
-        return outputs
+        kept = {name: self._kept[name] for name in self.names}
+        self._kept.clear()
+        for name, (output, version) in kept.items():
+            if _version(output) != version:
+                raise UserError(
+                    f"layer {name!r}: its output was overwritten by an operation in place, such as a "
+                    "ReLU(inplace=True) after it; choose that layer instead, or make it work out of place"
+                )
+        return {name: output for name, (output, _) in kept.items()}
 
     def remove(self) -> None:
         """Stop listening."""
         for handle in self._handles:
             handle.remove()
-        self.outputs.clear()
+        self._kept.clear()
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 @contextmanager

@@ -29,11 +29,13 @@ class ConvLayer(nn.Module):
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
         # Keras' defaults of the time: a slow running average
         self.norm = nn.BatchNorm2d(outputs, eps=1.001e-5, momentum=0.01) if batch_norm else nn.Identity()
-        self.relu = nn.ReLU(inplace=True)  # neither a convolution nor a normalisation looks back at its output
+        self.relu = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
-        activation: Tensor = self.relu(self.norm(self.conv(x)))
+        x = self.norm(self.conv(x))
+        # Neither a convolution nor a normalisation looks back at its output, but a hook may.
+        activation: Tensor = x.relu_() if inplace else self.relu(x)
         return activation
 
     def before_relu(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -74,12 +76,17 @@ class AllCNNC(nn.Module):
         """Images ``(B, C, H, W)`` in [0, 1] to logits ``(B, n_classes)``."""
         return self.forward_taps(images)[0]
 
-    def forward_taps(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the activations of every layer after its ReLU, without hooks: this form compiles."""
+    def forward_taps(self, images: Tensor, inplace: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the activations of every layer after its ReLU, without hooks: this form compiles.
+
+        Args:
+            images: ``(B, C, H, W)`` in [0, 1].
+            inplace: let ReLUs write over their input: faster, but whoever keeps it finds the activation there.
+        """
         activations = {}
         x = images
         for name in self.layer_names:
-            x = self.get_submodule(name)(x)
+            x = self.get_submodule(name)(x, inplace)
             activations[name] = x
         return x.mean(dim=(2, 3)), activations
 
@@ -116,7 +123,7 @@ class AllCNNC(nn.Module):
                     x, groups, bias=bias, inplace=True, normalization=normalization, backend=backend
                 )
             else:
-                x = layer(x)
+                x = layer(x, inplace=True)
                 losses[name] = invariance_loss(
                     x if weight else x.detach(), groups, normalization=normalization, backend=backend
                 )

@@ -131,3 +131,62 @@ def test_a_layer_with_several_outputs_is_refused_by_name():
     dainv.InvarianceObjective(model, "1")
     with pytest.raises(dainv.UserError, match=r"'1' puts out a tuple"):
         model(torch.rand(8, 3, 2, 2))
+
+
+def test_groups_known_beforehand_give_the_same_and_keep_no_activation():
+    model, (images, labels, sources) = small_model(), small_batch()
+    results = []
+    for known in (None, sources, Groups.consecutive(4, 2)):
+        objective = dainv.InvarianceObjective(model, ["2", "4"], alpha=0.4, groups=known)
+        logits = model(images)
+        total, _, losses = objective(
+            nn.functional.cross_entropy(logits, labels), None if known is not None else sources
+        )
+        results.append((total, *losses.values(), *torch.autograd.grad(total, list(model.parameters()))))
+        objective.remove()
+    for others in results[1:]:
+        for one, other in zip(results[0], others, strict=True):
+            torch.testing.assert_close(other, one, rtol=2e-6, atol=1e-7)
+
+
+def test_groups_known_beforehand_serve_for_measuring_too():
+    model, (images, _, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2", groups=sources)
+    with torch.no_grad():
+        model(images)
+    without_gradient = objective.measure()["2"]
+    model(images)
+    with_gradient = objective.measure()["2"]
+    assert without_gradient == with_gradient
+    assert not with_gradient.requires_grad
+
+
+def test_groups_are_given_in_one_place():
+    model, (images, _, sources) = small_model(), small_batch()
+    for known, given in ((None, None), (sources, sources)):
+        objective = dainv.InvarianceObjective(model, "2", groups=known)
+        model(images)
+        with pytest.raises(ValueError, match="groups: expected either here or when"):
+            objective(torch.zeros(()), given)
+
+
+def test_an_output_that_is_overwritten_afterwards_is_refused():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(inplace=True))
+    objective = dainv.InvarianceObjective(model, "1")
+    images, _, sources = small_batch()
+    model(images)
+    with pytest.raises(dainv.UserError, match=r"layer '1'.*in place"):
+        objective(torch.zeros(()), sources)
+
+
+def test_the_gradient_is_added_where_that_of_the_next_layer_is():
+    """Seen by what is not there: a gradient of the loss of its own, of the size of the activation."""
+    model = nn.Sequential(nn.Linear(12, 1 << 16), nn.Sigmoid(), nn.Linear(1 << 16, 3))
+    objective = dainv.InvarianceObjective(model, "1", groups=Groups.consecutive(4, 2))
+    if not hasattr(torch.autograd.function.FunctionCtx, "input_grad_buffers"):
+        pytest.skip("this torch does not tell where gradients are added up (2.15 does)")
+    total = objective(model(torch.randn(8, 12)).square().mean()).total
+    with torch.profiler.profile(record_shapes=True) as profile:
+        total.backward()
+    made = [event for event in profile.events() if event.name == "dainv::invariance_backward"]
+    assert not made

@@ -63,9 +63,13 @@ class Traffic:
 
     def only(self, kernel: str) -> Launch:
         """The one launch there was, which is of this kernel."""
-        (launch,) = self.launches
-        assert launch.kernel == kernel
+        (launch,) = self.each(kernel)
         return launch
+
+    def each(self, *kernels: str) -> list[Launch]:
+        """All launches there were, which are of these kernels in this order."""
+        assert tuple(launch.kernel for launch in self.launches) == kernels
+        return self.launches
 
     def count(self, what: str, pointers: Any, mask: Any) -> None:
         """Called by the interpreter for every load and store; lanes that are masked out move nothing."""

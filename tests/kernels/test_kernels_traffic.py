@@ -11,7 +11,7 @@ from kernels_inputs import ids_of_sizes, noise, shuffled
 from kernels_traffic import Launch, counting
 from torch import Tensor
 
-from dainv_kernels import Groups, invariance_loss, relu_invariance
+from dainv_kernels import Groups, invariance_loss, pairwise_mse, relu_invariance
 
 pytest.importorskip("triton", reason="Triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
@@ -20,7 +20,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 import triton
 import triton.language as tl
 
-from dainv_kernels import triton_closed_form
+from dainv_kernels import triton_closed_form, triton_pairwise
 
 D = 97  # two tiles of columns or more, the last of them not full
 GROUPINGS: dict[str, Callable[[], Groups]] = {
@@ -37,6 +37,7 @@ GROUPINGS: dict[str, Callable[[], Groups]] = {
 @pytest.fixture(autouse=True)
 def _tiles_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_closed_form, "interpreted", lambda: False)
+    monkeypatch.setattr(triton_pairwise, "interpreted", lambda: False)
 
 
 @pytest.fixture(params=GROUPINGS)
@@ -56,9 +57,9 @@ def once_and_first_row(groups: Groups, first_row: int, walks: int = 1) -> Tensor
     return loads
 
 
-def assert_only(launch: Launch, loaded: set[str], stored: set[str], groups: Groups) -> None:
+def assert_only(launch: Launch, loaded: set[str], stored: set[str], groups: Groups | None = None) -> None:
     """No argument beside these is touched; the tables of the groups only where groups are not consecutive."""
-    tables = set() if groups.views else {"order_ptr", "bounds_ptr", "n_groups_ptr"}
+    tables = set() if groups is None or groups.views else {"order_ptr", "bounds_ptr", "n_groups_ptr"}
     assert {name for name, moves in launch.arguments.items() if moves.loads.any()} == loaded | tables
     assert {name for name, moves in launch.arguments.items() if moves.stores.any()} == stored
 
@@ -145,6 +146,138 @@ def test_nothing_between_rows_is_touched() -> None:
         torch.autograd.grad(loss, x)
     for launch in traffic.launches:
         assert torch.equal(launch.arguments["x_ptr"].loads, once_and_first_row(groups, 1))
+
+
+PAIRS: dict[str, tuple[Callable[[], Groups], int]] = {  # groups and D
+    "one-tile": (lambda: Groups.consecutive(4, 4), D),
+    "triangle-and-two-gradient-blocks": (lambda: Groups.consecutive(22, 3), 33),
+    "two-splits": (lambda: Groups.consecutive(10, 2), 16 * 32 + 1),
+    "ragged": (lambda: Groups.from_ids(shuffled(ids_of_sizes(1, 2, 3, 5, 8, 13))), 33),
+}
+
+
+@pytest.fixture(params=PAIRS)
+def pairs(request: pytest.FixtureRequest) -> tuple[Groups, Tensor]:
+    """Groups, and features for them."""
+    make, features = PAIRS[request.param]
+    groups = make()
+    return groups, noise(len(groups), features).float().requires_grad_()
+
+
+def last_for_missing(batch: int, block: int, times: int) -> Tensor:
+    """Loads of each sample that blocks of samples make, the last one in place of those that the last block lacks."""
+    loads = torch.full((batch,), times)
+    loads[-1] *= 1 + -batch % block
+    return loads
+
+
+def assert_pair_tiles(launch: Launch, x: Tensor, groups: Groups | None) -> None:
+    """Features once for each of the tiles that a block of samples is in, B / 16 + 1 of them; results once."""
+    of, numbers = launch.arguments, launch.numbers
+    batch, features = x.shape
+    n_blocks = triton.cdiv(batch, 16)
+    tiles, splits = n_blocks * (n_blocks + 1) // 2, launch.grid[1]
+    assert numbers["BLOCK"] == 16
+    assert launch.grid[0] == tiles
+    loads = last_for_missing(batch, 16, n_blocks + 1)
+    assert torch.equal(of["x_ptr"].loads, loads[:, None].expand(batch, features))
+    if groups is None:
+        assert (of["tiles_ptr"].stores == 1).all()
+        assert of["tiles_ptr"].stores.shape == (splits * tiles, 16, 16)
+        assert_only(launch, {"x_ptr"}, {"tiles_ptr"})
+        return
+    assert (of["partial_ptr"].stores == 1).all()
+    assert len(of["partial_ptr"].stores) == splits * tiles
+    # Bounds and weights of the groups of the samples of a tile's rows; both sides' groups, if they are in a table.
+    lookups = splits * tiles * 16
+    assert of["weights_ptr"].loads.sum() == lookups
+    assert of["bounds_ptr"].loads.sum() == 2 * lookups
+    table = set() if groups.views else {"group_ptr"}
+    if table:
+        assert torch.equal(of["group_ptr"].loads, splits * loads)
+    assert_only(launch, {"x_ptr", "bounds_ptr", "weights_ptr"} | table, {"partial_ptr"})
+
+
+def assert_pair_gradient(launch: Launch, x: Tensor, groups: Groups | None, loaded: set[str]) -> None:
+    """Features once and once more for each block of samples; gradient once; coefficients once a tile of columns."""
+    of, numbers = launch.arguments, launch.numbers
+    batch, features = x.shape
+    n_blocks = triton.cdiv(batch, numbers["BLOCK"])
+    column_tiles = triton.cdiv(features, numbers["BLOCK_D"])
+    assert (numbers["BLOCK"], numbers["BLOCK_D"]) == (64, 64)
+    assert launch.grid == (n_blocks * column_tiles,)
+    loads = n_blocks + last_for_missing(batch, 64, 1)
+    assert torch.equal(of["x_ptr"].loads, loads[:, None].expand(batch, features))
+    assert (of["grad_ptr"].stores == 1).all()
+    if groups is None:
+        coefficients = last_for_missing(batch, 64, column_tiles)
+        assert torch.equal(of["coefficients_ptr"].loads, coefficients[None, :].expand(batch, batch))
+        assert_only(launch, {"x_ptr", "coefficients_ptr"} | loaded, {"grad_ptr"})
+        return
+    assert (of["sums_ptr"].loads == launch.grid[0]).all()
+    assert of["grad_loss_ptr"].loads.item() == launch.grid[0]
+    assert of["weights_ptr"].loads.sum() == 64 * launch.grid[0]
+    assert of["bounds_ptr"].loads.sum() == 2 * 64 * launch.grid[0]
+    table = set() if groups.views else {"group_ptr"}
+    if table:
+        assert torch.equal(of["group_ptr"].loads, column_tiles * loads)
+    small = {"grad_loss_ptr", "bounds_ptr", "weights_ptr", "sums_ptr"}
+    assert_only(launch, {"x_ptr"} | small | table | loaded, {"grad_ptr"})
+
+
+def test_loss_by_pairs(pairs: tuple[Groups, Tensor]) -> None:
+    groups, x = pairs
+    with counting() as forward:
+        loss = invariance_loss(x, groups, backend="triton-pairwise")
+    tiles, sums = forward.each("pair_tiles_kernel", "pair_sums_kernel")
+    assert_pair_tiles(tiles, x, groups)
+    assert (sums.arguments["partial_ptr"].loads == 1).all()
+    assert (sums.arguments["sums_ptr"].stores == 1).all()
+    assert (sums.arguments["loss_ptr"].stores == 1).all()
+    assert_only(sums, {"partial_ptr"}, {"sums_ptr", "loss_ptr"})
+    with counting() as backward:
+        torch.autograd.grad(loss, x)
+    assert_pair_gradient(backward.only("pair_gradient_kernel"), x, groups, set())
+
+
+def test_relu_and_loss_by_pairs(pairs: tuple[Groups, Tensor]) -> None:
+    groups, x = pairs
+    y, loss = relu_invariance(x, groups, backend="triton-pairwise")
+    with counting() as traffic:
+        torch.autograd.grad((y, loss), x, (torch.ones_like(y), torch.ones_like(loss)))
+    backward = traffic.only("pair_gradient_kernel")
+    assert_pair_gradient(backward, x, groups, {"upstream_ptr"})
+    assert (backward.arguments["upstream_ptr"].loads == 1).all()
+
+
+def test_distances(pairs: tuple[Groups, Tensor]) -> None:
+    _, x = pairs
+    with counting() as forward:
+        distances = pairwise_mse(x, backend="triton-pairwise")
+    tiles, matrix = forward.each("pair_tiles_kernel", "matrix_kernel")
+    assert_pair_tiles(tiles, x, None)
+    assert (matrix.arguments["tiles_ptr"].loads == 1).all()
+    assert (matrix.arguments["distances_ptr"].stores == 1).all()
+    assert_only(matrix, {"tiles_ptr"}, {"distances_ptr"})
+    with counting() as backward:
+        torch.autograd.grad(distances, x, noise(len(x), len(x)).float())
+    assert_pair_gradient(backward.only("pair_gradient_kernel"), x, None, set())
+
+
+def test_the_columns_of_pairs_are_split() -> None:
+    make, features = PAIRS["two-splits"]
+    with counting() as traffic:
+        invariance_loss(noise(len(make()), features).float(), make(), backend="triton-pairwise")
+    assert traffic.launches[0].grid == (3, 2)
+
+
+def test_pairs_of_strided_rows_touch_nothing_between_them() -> None:
+    groups = Groups.consecutive(3, 4)
+    x = noise(len(groups), D + 31).float()[:, :D].requires_grad_()
+    with counting() as traffic:  # which checks the gaps
+        torch.autograd.grad(invariance_loss(x, groups, backend="triton-pairwise"), x)
+    assert_pair_tiles(traffic.launches[0], x, groups)
+    assert_pair_gradient(traffic.launches[-1], x, groups, set())
 
 
 @triton.jit
