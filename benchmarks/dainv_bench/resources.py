@@ -203,7 +203,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _alike(result: ResourcesResult, targets: list[str]) -> Iterable[list[KernelResources]]:
-    """Kernels of one name that differ in registers alone, or in what they are compiled of without reading features."""
+    """Kernels with the same tile, of features of the same size if they read any, that differ in registers alone."""
     rows: dict[tuple[Any, ...], list[KernelResources]] = {}
     for kernel in result["kernels"]:
         sizes = {Variant(**result["variants"][name]).element_size for name in kernel["variants"]}

@@ -19,7 +19,7 @@ from dainv_kernels.backends import interpreted
 from dainv_kernels.groups import Segments
 from dainv_kernels.layout import accumulator_dtype
 
-# Groups of so many members are unrolled: their loads are then all under way before the first is used.
+# Consecutive groups of up to so many members are unrolled: all their loads are under way before the first is used.
 _UNROLLED = 16
 
 
@@ -346,16 +346,21 @@ class Launch(NamedTuple):
     block_d: int
     num_warps: int
 
-    def constants(self, dtype: torch.dtype, views: int) -> dict[str, object]:
+    def constants(self, features: int, dtype: torch.dtype, views: int) -> dict[str, object]:
         """Compile-time arguments of both kernels that do not depend on what is asked for."""
         return {
             "VIEWS": views,
-            "UNROLLED": 0 < views <= _UNROLLED,
+            "UNROLLED": _unrolled(features, views),
             "GROUP_BLOCK": self.group_block,
             "BLOCK_D": self.block_d,
             "ACC": tl.float64 if accumulator_dtype(dtype) == torch.float64 else tl.float32,
             "num_warps": self.num_warps,
         }
+
+
+def _unrolled(features: int, views: int) -> bool:
+    """Not where rows do not start at multiples of 16 bytes: so many narrow loads would not fit into the registers."""
+    return 0 < views <= _UNROLLED and (features % 16 == 0 or interpreted())
 
 
 # A large GPU is busy with two programs on each of its 132 multiprocessors.
@@ -367,7 +372,8 @@ def launch_forward(features: int, dtype: torch.dtype, views: int) -> Launch:
 
     A thread loads 16 bytes of a row at a time, the widest load there is, and a row's part of a tile is at least 128
     bytes, a line of the cache. Layers with few features get tiles half as wide, so that there are programs enough;
-    where more than eight members are unrolled, half as many groups and threads leave the registers to hold them.
+    where more than eight members are unrolled, half as many groups, and one load of a member in each thread, leave the
+    registers to hold them.
     """
     if interpreted():  # a program costs about 10 ms whatever its width: few wide ones
         return Launch(8, min(1024, triton.next_power_of_2(features)), 4)
@@ -378,8 +384,9 @@ def launch_forward(features: int, dtype: torch.dtype, views: int) -> Launch:
         launch = Launch(16, 16, 4) if narrow else Launch(16, 32, 4)
     else:
         launch = Launch(16, 32, 4) if narrow else Launch(16, 64, 4)
-    if 8 < views <= _UNROLLED:
-        return launch._replace(group_block=launch.group_block // 2, num_warps=launch.num_warps // 2)
+    if views > 8 and _unrolled(features, views):
+        groups = launch.group_block // 2
+        return Launch(groups, launch.block_d, groups * launch.block_d * dtype.itemsize // 512)
     return launch
 
 
@@ -387,7 +394,9 @@ def launch_backward(features: int, dtype: torch.dtype, views: int) -> Launch:
     """Tile of the backward pass: it holds all members of eight groups in registers, so it is half as high."""
     if interpreted():
         return launch_forward(features, dtype, views)
-    return Launch(4, 256 // dtype.itemsize, 2) if 8 < views <= _UNROLLED else Launch(8, 256 // dtype.itemsize, 4)
+    if views > 8 and _unrolled(features, views):
+        return Launch(4, 256 // dtype.itemsize, 2)
+    return Launch(8, 256 // dtype.itemsize, 4)
 
 
 def splits(batch: int, features: int, views: int, launch: Launch) -> int:
@@ -420,7 +429,7 @@ def forward(
             rows, bias, segments.rows, segments.bounds, segments.n_groups, segments.weights, activation, means,
             partial, segments.arrived, mean_offset, sums, loss, batch, features, rows.stride(0),
             0 if activation is None else activation.stride(0), inner, n_channels, RELU=activation is not None,
-            BIAS=bias is not None, **launch.constants(rows.dtype, segments.views),
+            BIAS=bias is not None, **launch.constants(features, rows.dtype, segments.views),
         )  # fmt: skip
     return loss, sums, mean_offset
 
@@ -444,5 +453,5 @@ def backward(
         gradient_kernel[grid](
             grad_loss, rows, segments.rows, segments.bounds, segments.n_groups, segments.weights, sums, mean_offset,
             upstream, out, batch, features, rows.stride(0), 0 if upstream is None else upstream.stride(0),
-            out.stride(0), UPSTREAM=upstream is not None, RELU=relu, **launch.constants(rows.dtype, segments.views),
+            out.stride(0), UPSTREAM=upstream is not None, RELU=relu, **launch.constants(features, rows.dtype, segments.views),
         )  # fmt: skip

@@ -50,6 +50,24 @@ def test_a_result_is_complete(result: ResourcesResult) -> None:
     assert [line.split(":")[0] for line in resources_summary(result)] == list(TARGETS)
 
 
+def test_kernels_that_differ_in_registers_alone_share_a_row(result: ResourcesResult) -> None:
+    table = resources_markdown([result])
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert 0 < len(rows) < len(result["kernels"])
+    assert {row.split("`")[1] for row in rows} == {kernel["kernel"] for kernel in result["kernels"]}
+    assert re.search(r"^\| `pair_tiles_kernel` .* float32 .* 16 × 16 × 32 \| \d+ to \d+ / ", table, re.MULTILINE)
+    one = result["kernels"][0]
+    del result["kernels"][1:]
+    before = resources_markdown([result])
+    result["kernels"].append(json.loads(json.dumps(one)))
+    result["kernels"][1]["compiled"]["sm_90"]["registers"] += 1
+    after = resources_markdown([result])
+    registers = one["compiled"]["sm_90"]["registers"]
+    assert after == before.replace(f" {registers} /", f" {registers} to {registers + 1} /")
+    result["kernels"][1]["compiled"]["sm_90"]["spills"] += 1
+    assert resources_markdown([result]).count("| `") == 2
+
+
 def test_the_file_is_named_after_triton_alone(result: ResourcesResult) -> None:
     result["environment"]["libraries"]["triton"] = "3.9.0"
     assert default_resources_path(result) == Path("benchmarks/results/kernel-resources--triton-3.9.0.json")
@@ -63,7 +81,7 @@ def test_the_newest_triton_comes_first(result: ResourcesResult, tmp_path: Path) 
     assert [one["environment"]["libraries"]["triton"] for one in results] == ["3.10.0", "3.9.1", "3.6.0"]
     text = resources_markdown(results)
     assert text.startswith("Triton 3.10.0, by target: registers of a thread")
-    assert re.search(r"\nTriton 3\.9\.1 makes \d+ of these with \+0 to \+0 registers; all of them load as wide", text)
+    assert re.search(r"\nTriton 3\.9\.1 takes \+0 to \+0 registers for \d+ of all the binaries; all of these", text)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from dainv_bench.compilation import OPERATIONS, TARGETS, VARIANTS, Compiled, Variant
 from dainv_bench.resources import KernelResources, committed_results, load_bytes, measure_resources
@@ -29,7 +28,7 @@ OF_FLOATS = re.compile(r"[fF](?:16|32|64)")
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 FEW = [
     next(variant for variant in VARIANTS if variant.operation == operation)
-    for operation in ("loss (added)", "bias + ReLU + loss", "ReLU + loss by pairs", "distances")
+    for operation in ("bias + ReLU + loss", "ReLU + loss by pairs", "distances")
 ]
 COMPILED = {target: VARIANTS if target == "sm_90" else FEW for target in TARGETS}
 
@@ -100,7 +99,7 @@ def expected_load(kernel: str, variant: Variant) -> int:
     """Bytes that a load of features must have on an NVIDIA GPU: 16, the most there is, with two exceptions."""
     if math.prod(variant.features) % 16:
         return 4  # rows start anywhere
-    if kernel == "pair_tiles_kernel" and getattr(torch, variant.dtype).itemsize == 2:
+    if kernel == "pair_tiles_kernel" and variant.element_size == 2:
         return 8  # eight warps share a line of the cache of each of 16 rows
     return 16
 

@@ -22,7 +22,7 @@ import triton.language as tl
 
 from dainv_kernels import triton_closed_form, triton_pairwise
 
-D = 97  # two tiles of columns or more, the last of them not full
+D = 112  # aligned rows; two tiles of columns or more, the last of them not full
 GROUPINGS: dict[str, Callable[[], Groups]] = {
     "one-full-block": lambda: Groups.consecutive(16, 3),
     "one-group-too-many": lambda: Groups.consecutive(17, 2),
