@@ -17,6 +17,8 @@ from dainv_bench.gpu_cli import COMMANDS
 from dainv_bench.overhead import OverheadSettings, measure
 from dainv_bench.resources import README, default_resources_path, measure_resources, resources_summary, rewrite_readme
 from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.scaling.cli import scaling
+from dainv_bench.scores.cli import scores
 from dainv_bench.tables import print_overhead
 
 console = Console(highlight=False)
@@ -29,6 +31,7 @@ def main() -> None:
 
 
 _default = OverheadSettings()
+_EPOCHS = {"rounds": 3, "warmup": 1}
 _QUICK = {"rounds": 4, "warmup": 1}
 
 
@@ -37,7 +40,11 @@ _QUICK = {"rounds": 4, "warmup": 1}
 @click.option("--views", default=_default.views, help="M, views of each source image.")
 @click.option("--width", default=_default.width, help="Factor on the channels of the network.")
 @click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Normalise after every convolution.")
-@click.option("--rounds", type=int, help=f"Steps timed of each arm.  [default: {_default.rounds}]")
+@click.option("--epoch", is_flag=True, help="Time whole epochs, batches included, instead of steps.")
+@click.option("--data", default=_default.data, help="Of the epochs: as for `dainv train`.")
+@click.option(
+    "--rounds", type=int, help=f"Steps timed of each arm.  [default: {_default.rounds}, of epochs {_EPOCHS['rounds']}]"
+)
 @click.option("--warmup", type=int, help=f"Steps of each arm before.  [default: {_default.warmup}]")
 @click.option("--quick", is_flag=True, help=f"Only {_QUICK['rounds']} rounds, after {_QUICK['warmup']} warm-up step.")
 @click.option("--arms", default=",".join(_default.arms), help="What to compare with the baseline.")
@@ -63,7 +70,9 @@ def overhead(
 
     Ends with exit code 1 where the objective costs more than the limit. Ctrl-C keeps the rounds that are finished.
     """
-    preset = _QUICK if quick else {"rounds": _default.rounds, "warmup": _default.warmup}
+    preset = {"rounds": _default.rounds, "warmup": _default.warmup}
+    if quick or options["epoch"]:
+        preset = _EPOCHS if options["epoch"] else _QUICK
     settings = OverheadSettings(
         rounds=preset["rounds"] if rounds is None else rounds,
         warmup=preset["warmup"] if warmup is None else warmup,
@@ -81,7 +90,7 @@ def overhead(
         result = measure(settings, on_progress)
     print_overhead(console, result)
     # A rehearsal must not take the place of a measurement.
-    suite = "overhead-quick" if quick else "overhead"
+    suite = "overhead" + ("-epoch" if options["epoch"] else "") + ("-quick" if quick else "")
     path = out or default_path(suite, result["environment"], torch.device(result["settings"]["device"]))
     write_result(path, result)
     console.print(f"written to {path}", soft_wrap=True, markup=False)
@@ -121,5 +130,5 @@ def resources(targets: tuple[str, ...], out: Path | None) -> None:
         console.print(f"table in {README} rewritten", soft_wrap=True, markup=False)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, scores, scaling):
     main.add_command(command)

@@ -21,7 +21,16 @@ from dainv_bench.equality import Agreement, check_agreement
 from dainv_bench.results import SCHEMA, ArmResult, OverheadResult, Verdict, load_average
 from dainv_bench.statistics import MINIMUM_ROUNDS, judge, median_interval, paired_overhead
 from dainv_bench.timing import Round, interleave, meter_for
-from dainv_bench.workload import IMAGE_SIZE, N_CLASSES, TrainingStep, make_batches, make_network
+from dainv_bench.workload import (
+    IMAGE_SIZE,
+    N_CLASSES,
+    Batches,
+    Loader,
+    TrainingEpoch,
+    TrainingStep,
+    make_batches,
+    make_network,
+)
 
 _N_BATCHES = 4  # the arms go through the same few batches in turn
 
@@ -40,6 +49,8 @@ class OverheadSettings:
     seed: int = 0
     arms: tuple[str, ...] = tuple(ARMS)
     limit: float = 10.0
+    epoch: bool = False
+    data: str = "digits"
 
     def __post_init__(self) -> None:
         """Reject what cannot be measured.
@@ -87,10 +98,16 @@ def measure(
         raise UserError(f"--device {settings.device}: steps can be timed on cpu and cuda")
     published = TrainSettings()
     n_images = settings.batch_size // settings.views
-    network = make_network(settings.width, settings.batch_norm, settings.seed, device)
+    batches: Batches
+    if settings.epoch:
+        batches = Loader(settings.data, n_images, settings.views, settings.seed, device)
+        shape = {"n_classes": batches.n_classes, "in_channels": batches.in_channels}
+    else:
+        batches = make_batches(_N_BATCHES, n_images, settings.views, settings.seed, device)
+        shape = {}
+    network = make_network(settings.width, settings.batch_norm, settings.seed, device, **shape)
     weights = layer_weights(len(network.layer_names), published.alpha, published.spread, published.scheme)
     problem = Problem(n_images, settings.views, weights, device)
-    batches = make_batches(_N_BATCHES, n_images, settings.views, settings.seed, device)
 
     chosen = [arm for arm in ARMS.values() if arm.name == BASELINE or arm.name in settings.arms]
     not_run = {arm.name: reason for arm in chosen if (reason := arm.why_not(device)) is not None}
@@ -104,10 +121,14 @@ def measure(
         on_progress(what, done, total)
 
     made_with, load_before = environment(), load_average()
-    steps = {arm.name: TrainingStep(network, arm.prepare(problem), batches) for arm in running}
+    works: dict[str, Callable[[int], None]] = {
+        arm.name: TrainingStep(network, arm.prepare(problem), batches) for arm in running
+    }
+    if settings.epoch:
+        works = {name: TrainingEpoch(step, len(batches)) for name, step in works.items()}  # type: ignore[arg-type]
     agreements = check_agreement(with_objective, problem, network, batches[0], on_step)
     rounds = interleave(
-        steps,
+        works,
         rounds=settings.rounds,
         warmup=settings.warmup,
         measure=meter_for(device),
@@ -124,7 +145,7 @@ def measure(
         interrupted=rounds.interrupted,
         environment=made_with,
         load_average={"before": load_before, "after": load_average()},
-        settings=_resolved(settings, published, problem),
+        settings={**_resolved(settings, published, problem), "updates": len(batches) if settings.epoch else 1},
         arms=arms,
         orders=[list(one) for one in rounds.finished],
         verdict=_verdict(chosen, arms, settings.limit),
@@ -140,6 +161,7 @@ def _resolved(settings: OverheadSettings, published: TrainSettings, problem: Pro
         "n_images": problem.n_images,
         "image_size": IMAGE_SIZE,
         "n_classes": N_CLASSES,
+        "data": settings.data if settings.epoch else None,
         "dtype": "float32",
         "memory_format": "channels_last",
         "tf32_convolutions": problem.device.type == "cuda" and torch.backends.cudnn.allow_tf32,

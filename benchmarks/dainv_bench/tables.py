@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +32,12 @@ def _row(name: str, arm: ArmResult, with_memory: bool) -> list[str]:
     return row
 
 
+def _unit(settings: dict[str, Any]) -> str:
+    if settings.get("data"):
+        return f"epoch of {settings['updates']} updates on {settings['data']}"
+    return "training step"
+
+
 def print_overhead(console: Console, result: OverheadResult) -> None:
     """The table of ``dainv-bench overhead``, what to know about it, and the verdict."""
     settings, arms = result["settings"], result["arms"]
@@ -37,14 +45,20 @@ def print_overhead(console: Console, result: OverheadResult) -> None:
     width = "" if settings["width"] == 1 else f", width {settings['width']:g}"
     console.print(
         Text(
-            f"All-CNN-C training step{norm}{width}, {settings['batch_size']} = {settings['n_images']} images "
+            f"All-CNN-C {_unit(settings)}{norm}{width}, {settings['batch_size']} = {settings['n_images']} images "
             f"× {settings['views']} views, {settings['dtype']}, {settings['memory_format']}, {settings['device']}"
         )
     )
     with_memory = any(arm["peak_memory_bytes"] is not None for arm in arms.values())
     table = Table()
     table.add_column("arm", no_wrap=True)
-    for heading in ("step", "overhead", "95 % interval", "grad. error", *(["memory"] if with_memory else [])):
+    for heading in (
+        "epoch" if settings.get("data") else "step",
+        "overhead",
+        "95 % interval",
+        "grad. error",
+        *(["memory"] if with_memory else []),
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, arm in arms.items():
         table.add_row(*_row(name, arm, with_memory))
@@ -75,7 +89,7 @@ def _verdict_line(result: OverheadResult) -> str:
         "undecided": "undecided: the interval contains the limit of",
     }
     return (
-        f"{verdict['arm']} costs {overhead['median']:+.1f} % of a step (95 %: {_interval(overhead)}), "
+        f"{verdict['arm']} costs {overhead['median']:+.1f} % (95 %: {_interval(overhead)}), "
         f"{words[verdict['verdict']]} {verdict['limit_percent']:g} %"
     )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dainv.augment import augmentation
+from dainv.data import ViewSampler, load_data
 from dainv.models.allcnn import AllCNNC
 from dainv.settings import TrainSettings
 from dainv_bench.arms import Criterion, objective_of
@@ -46,12 +47,85 @@ def make_batches(number: int, n_images: int, views: int, seed: int, device: torc
     return batches
 
 
-def make_network(width: float, batch_norm: bool, seed: int, device: torch.device) -> AllCNNC:
+def make_network(
+    width: float,
+    batch_norm: bool,
+    seed: int,
+    device: torch.device,
+    n_classes: int = N_CLASSES,
+    in_channels: int = 3,
+) -> AllCNNC:
     """All-CNN-C in training mode, channels_last; the same parameters on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = AllCNNC(N_CLASSES, batch_norm=batch_norm, width=width)
+        network = AllCNNC(n_classes, in_channels, batch_norm=batch_norm, width=width)
     return network.to(device).to(memory_format=torch.channels_last)
+
+
+class Batches(Protocol):
+    """Batches by number; those past the last begin anew."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, number: int, /) -> Batch:
+        """Batch number so and so."""
+        ...
+
+
+class Loader:
+    """The batches of ``dainv train``: drawn from real images and augmented when they are asked for.
+
+    Args:
+        data: where the images come from; see :func:`dainv.data.load_data`.
+        n_images: K, source images a batch.
+        views: M, views of each.
+        seed: of orders and augmentation.
+        device: where the batches are made.
+
+    Raises:
+        UserError: no such data, or fewer images than a batch needs.
+    """
+
+    def __init__(self, data: str, n_images: int, views: int, seed: int, device: torch.device) -> None:
+        loaded = load_data(data)
+        self.n_classes, self.in_channels = len(loaded.classes), loaded.image_shape[0]
+        self._images = loaded.train.to(device)
+        self._sampler = ViewSampler(len(self._images), n_images, seed)
+        self._views = views
+        self._heavier = augmentation("heavier")
+        self._draws = torch.Generator(device).manual_seed(seed)
+        self._device = device
+        # As many samples as there are images, so as many updates as training without views makes in an epoch.
+        self._length = math.ceil(len(self._images) / (n_images * views))
+
+    def __len__(self) -> int:
+        """Updates an epoch."""
+        return self._length
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch number so and so; its views are drawn anew each time."""
+        chosen = self._sampler.indices(number).to(self._device).repeat_interleave(self._views)
+        views = self._heavier(self._images.batch(chosen), self._draws)
+        return Batch(views.contiguous(memory_format=torch.channels_last), self._images.labels[chosen])
+
+
+class TrainingEpoch:
+    """Whole epochs of an arm, batches included.
+
+    Args:
+        step: one update; its batches are made as they are asked for.
+        length: updates an epoch.
+    """
+
+    def __init__(self, step: TrainingStep, length: int) -> None:
+        self._step, self._length = step, length
+
+    def __call__(self, number: int) -> None:
+        """Epoch number so and so, counted from 0."""
+        for update in range(self._length):
+            self._step(number * self._length + update)
 
 
 class TrainingStep:
@@ -63,7 +137,7 @@ class TrainingStep:
         batches: what it is trained on, in turn.
     """
 
-    def __init__(self, network: AllCNNC, criterion: Criterion, batches: Sequence[Batch]) -> None:
+    def __init__(self, network: AllCNNC, criterion: Criterion, batches: Batches) -> None:
         published = TrainSettings()
         self.network = copy.deepcopy(network)
         self._criterion = criterion

@@ -7,7 +7,9 @@ first sample inside a group, by the first sample of the batch between groups. Se
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,20 +26,24 @@ _FORWARD, _BACKWARD = 2, 4  # tiles side by side: features and differences; thes
 
 
 class _Block(NamedTuple):
-    """Groups of one size that lie next to each other in the row order."""
+    """Groups of one size, which have one weight, next to each other in the row order."""
 
     first_row: int
     first_group: int
     n_groups: int
     size: int
 
+    def rows(self, tile: Tensor) -> Tensor:
+        """The block's rows of a tile."""
+        return tile.narrow(0, self.first_row, self.n_groups * self.size)
+
     def members(self, tile: Tensor) -> Tensor:
-        """The groups' part of a tile, as ``(n_groups, size, columns)``."""
-        return tile[self.first_row : self.first_row + self.n_groups * self.size].unflatten(0, (self.n_groups, -1))
+        """The same as ``(n_groups, size, columns)``."""
+        return self.rows(tile).unflatten(0, (self.n_groups, self.size))
 
     def groups(self, table: Tensor) -> Tensor:
-        """The groups' rows of a table that has one row a group."""
-        return table[self.first_group : self.first_group + self.n_groups]
+        """The block's rows of a table that has one row a group."""
+        return table.narrow(0, self.first_group, self.n_groups)
 
 
 class _Plan(NamedTuple):
@@ -45,8 +51,12 @@ class _Plan(NamedTuple):
 
     order: Tensor | None  # None: the rows already lie in this order
     blocks: list[_Block]
-    sizes: Tensor  # (groups, 1) float64, in the order of the blocks
-    weights: Tensor  # (groups, 1) float64, likewise
+    weights: Tensor  # (blocks,) float64, of a group of each block
+    n_groups: int
+
+    def sizes(self) -> Tensor:
+        """``(blocks,)`` float64: samples in a group of each block."""
+        return self.weights.new_tensor([block.size for block in self.blocks])
 
 
 def _plan(segments: Segments) -> _Plan:
@@ -54,22 +64,20 @@ def _plan(segments: Segments) -> _Plan:
     batch = len(segments.rows)
     if segments.views:
         n_groups = batch // segments.views
-        weights = segments.weights[:n_groups, None]
-        return _Plan(None, [_Block(0, 0, n_groups, segments.views)], torch.full_like(weights, segments.views), weights)
+        return _Plan(None, [_Block(0, 0, n_groups, segments.views)], segments.weights[:1], n_groups)
     sizes = segments.bounds.diff()
     sizes = sizes[sizes > 0]
     by_size = torch.argsort(sizes, stable=True)
     order: Tensor | None = segments.rows[torch.argsort(sizes.repeat_interleave(sizes), stable=True)]
     if torch.equal(order, torch.arange(batch, device=sizes.device)):  # type: ignore[arg-type]
         order = None
-    sizes, weights = sizes[by_size], segments.weights[by_size]
     blocks, first_row, first_group = [], 0, 0
-    distinct, counts = sizes.unique_consecutive(return_counts=True)
+    distinct, counts = sizes[by_size].unique_consecutive(return_counts=True)
     for size, count in zip(distinct.tolist(), counts.tolist(), strict=True):
         blocks.append(_Block(first_row, first_group, count, size))
         first_row += size * count
         first_group += count
-    return _Plan(order, blocks, sizes[:, None].to(torch.float64), weights[:, None])
+    return _Plan(order, blocks, segments.weights[by_size[counts.cumsum(0) - 1]], first_group)
 
 
 class _Tiles:
@@ -78,21 +86,25 @@ class _Tiles:
     def __init__(self, rows: Tensor, plan: _Plan, side_by_side: int) -> None:
         self.dtype = accumulator_dtype(rows.dtype)
         self._order = plan.order
-        batch, features = rows.shape
+        self._heights = {"difference": len(rows), "ordered": len(rows), "total": plan.n_groups, "offset": plan.n_groups}
         elements = _CACHED.get(rows.device.type, 1 << 31) // side_by_side
-        self._width = min(features, max(1, elements // batch))
-        self.bounds = [(start, min(start + self._width, features)) for start in range(0, features, self._width)]
-        self._shapes = {"difference": batch, "ordered": batch, "total": len(plan.sizes), "offset": len(plan.sizes)}
+        self.width = min(rows.shape[1], max(1, elements // len(rows)))
 
-    def scratch(self, name: str, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Memory for one tile, overwritten with the next: as wide as ``like``, as high as its name says."""
-        height, width = self._shapes[name], like.shape[-1]
-        return _memory(name, height * self._width, dtype or self.dtype, like.device)[: height * width].view(height, -1)
+    def of(self, tensor: Tensor | None) -> Iterator[Tensor | None]:
+        """The tiles of a tensor with the columns of the rows; of None, Nones."""
+        return itertools.repeat(None) if tensor is None else iter(tensor.split(self.width, -1))
+
+    def scratch(self, name: str, columns: int, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+        """Memory for one tile, overwritten with the next: as high as its name says."""
+        height = self._heights[name]
+        memory = _memory(name, height * self.width, dtype or self.dtype, device)
+        return memory[: height * columns].view(height, columns)
 
     def ordered(self, tile: Tensor) -> Tensor:
         """The rows of a tile in the order of the plan, in the accumulator's dtype."""
         if self._order is not None:
-            tile = torch.index_select(tile, 0, self._order, out=self.scratch("ordered", tile, tile.dtype))
+            out = self.scratch("ordered", tile.shape[1], tile.device, tile.dtype)
+            tile = torch.index_select(tile, 0, self._order, out=out)
         return tile.to(self.dtype)
 
 
@@ -113,15 +125,14 @@ def _memory(name: str, size: int, dtype: torch.dtype, device: torch.device) -> T
 
 def _shift(members: Tensor, difference: Tensor, total: Tensor) -> Tensor:
     """Write differences from each group's first sample, and their sum over the group; gives the first sample."""
-    first = members[:, 0]
-    torch.sub(members, first[:, None], out=difference)
+    torch.sub(members, members.narrow(1, 0, 1), out=difference)
     torch.sum(difference, 1, out=total)
-    return first
+    return members.select(1, 0)
 
 
-def _sum_of_squares(rows: Tensor, out: Tensor) -> None:
-    """Of each row, which is overwritten. A norm would read it once, but adds one after the other, not in pairs."""
-    torch.sum(rows.square_(), -1, out=out)
+def _sum_of_squares(table: Tensor, out: Tensor) -> None:
+    """Of a table, which is overwritten. A norm would read it once, but adds one after the other, not in pairs."""
+    torch.sum(table.square_(), (0, 1), out=out)
 
 
 def forward(
@@ -149,37 +160,40 @@ def forward(
     """
     plan = _plan(segments)
     tiles = _Tiles(rows, plan, _FORWARD)
-    batch, n_groups = len(rows), len(plan.sizes)
     mean_offset = torch.empty(rows.shape[1], dtype=tiles.dtype, device=rows.device)
-    # For each tile, squares of the differences from the group's first sample, of their sum, and of the offset of the
-    # group's mean from that of the batch; they meet in float64 when all tiles are done.
-    n_tiles = len(tiles.bounds)
-    of_difference = torch.empty(n_tiles, batch, dtype=tiles.dtype, device=rows.device)
-    of_total, of_offset = torch.empty(2, n_tiles, n_groups, dtype=tiles.dtype, device=rows.device)
-    shares = (plan.sizes / batch).to(tiles.dtype)
-    source = rows if activation is None else activation
     if bias is not None:
         bias = bias[torch.arange(rows.shape[1], device=rows.device) // inner % n_channels]
-    for number, (start, stop) in enumerate(tiles.bounds):
-        if activation is not None:
-            _activate(rows[:, start:stop], activation[:, start:stop], None if bias is None else bias[start:stop])
-        tile = tiles.ordered(source[:, start:stop])
-        origin = source[0, start:stop].to(tiles.dtype)
-        differences, totals, offsets = (tiles.scratch(name, tile) for name in ("difference", "total", "offset"))
-        for block in plan.blocks:
-            total = block.groups(totals)
-            first = _shift(block.members(tile), block.members(differences), total)
+    sizes = plan.sizes()
+    # Squares of the differences from the group's first sample, of their sum over the group, and of the offset of the
+    # group's mean from that of the batch: summed up for each tile and block, they meet in float64 at the end.
+    parts = []
+    source = rows if activation is None else activation
+    walk = zip(*map(tiles.of, (rows, activation, bias, source, mean_offset)), strict=False)
+    for x, activated, tile_bias, tile, tile_mean in walk:
+        if activated is not None:
+            _activate(x, activated, tile_bias)
+        origin = tile[0].to(tiles.dtype)
+        tile = tiles.ordered(tile)
+        part = torch.empty(3, len(plan.blocks), dtype=tiles.dtype, device=rows.device)
+        of_difference, of_total, of_offset = (row.unbind() for row in part.unbind())
+        differences, totals, offsets = (
+            tiles.scratch(name, tile.shape[1], rows.device) for name in ("difference", "total", "offset")
+        )
+        for number, block in enumerate(plan.blocks):
+            difference, total = block.rows(differences), block.groups(totals)
+            first = _shift(block.members(tile), difference.unflatten(0, (block.n_groups, block.size)), total)
             torch.sub(first, origin, out=block.groups(offsets)).add_(total, alpha=1 / block.size)
-        _sum_of_squares(differences, of_difference[number])
-        _sum_of_squares(totals, of_total[number])
-        tile_mean = torch.sum(torch.mul(offsets, shares, out=totals), 0, out=mean_offset[start:stop])
-        _sum_of_squares(offsets.sub_(tile_mean), of_offset[number])
-    squares = of_difference.sum(0, dtype=torch.float64)[:, None]
-    of_group = torch.cat([block.members(squares).sum(1) for block in plan.blocks])
+            _sum_of_squares(difference, of_difference[number])
+            _sum_of_squares(total, of_total[number])
+        _mean_over_samples(offsets, plan, len(rows), tile_mean)
+        offsets.sub_(tile_mean)
+        for number, block in enumerate(plan.blocks):
+            _sum_of_squares(block.groups(offsets), of_offset[number])
+        parts.append(part)
+    of_difference, of_total, of_offset = torch.stack(parts).sum(0, dtype=torch.float64)
     # sum (x - x0)^2 - n (m - x0)^2 loses at most a factor 1 + n: n (m - x0)^2 is at most n times the result
-    within = of_group - of_total.sum(0, dtype=torch.float64)[:, None] / plan.sizes
-    total = within + plan.sizes * of_offset.sum(0, dtype=torch.float64)[:, None]
-    sums = torch.stack([(plan.weights * within).sum(), total.sum()])
+    within = of_difference - of_total / sizes
+    sums = torch.stack([plan.weights.dot(within), (within + sizes * of_offset).sum()])
     loss = torch.where(sums[1] == 0, 0.0, sums[0] / sums[1])
     return loss.to(tiles.dtype), sums, mean_offset
 
@@ -188,6 +202,16 @@ def _activate(x: Tensor, out: Tensor, bias: Tensor | None) -> None:
     if bias is not None:
         x = torch.add(x, bias, out=out)
     torch.clamp_min(x, 0, out=out)
+
+
+def _mean_over_samples(offsets: Tensor, plan: _Plan, batch: int, out: Tensor) -> None:
+    """The mean of all samples from the means of groups."""
+    if len(plan.blocks) == 1:
+        torch.mean(offsets, 0, out=out)
+        return
+    out.zero_()
+    for block in plan.blocks:
+        out.add_(block.groups(offsets).sum(0), alpha=block.size / batch)
 
 
 def backward(
@@ -214,22 +238,24 @@ def backward(
     """
     plan = _plan(segments)
     tiles = _Tiles(rows, plan, _BACKWARD)
-    slope, of_total, of_batch_mean = (factor.to(tiles.dtype) for factor in _factors(grad_loss, sums, plan))
+    slopes, of_totals, of_batch_mean = _factors(grad_loss, sums, plan, tiles.dtype)
     inverse = None if plan.order is None else torch.argsort(plan.order)
-    activation = rows if relu else None
-    for start, stop in tiles.bounds:
-        tile = tiles.ordered(rows[:, start:stop])
-        origin = rows[0, start:stop].to(tiles.dtype)
-        gradient, totals, constants = (tiles.scratch(name, tile) for name in ("difference", "total", "offset"))
-        for block in plan.blocks:
-            difference, total, constant = (block.members(gradient), block.groups(totals), block.groups(constants))
+    walk = zip(*map(tiles.of, (rows, mean_offset, out, upstream, rows if relu else None)), strict=False)
+    for tile, tile_mean, written, added, activation in walk:
+        origin = tile[0].to(tiles.dtype)
+        tile = tiles.ordered(tile)
+        gradient, totals, constants = (
+            tiles.scratch(name, tile.shape[1], rows.device) for name in ("difference", "total", "offset")
+        )
+        for block, slope, of_total in zip(plan.blocks, slopes, of_totals, strict=True):
+            difference, total, constant = block.members(gradient), block.groups(totals), block.groups(constants)
             first = _shift(block.members(tile), difference, total)
-            torch.sub(first, origin, out=constant).sub_(mean_offset[start:stop]).mul_(of_batch_mean)
-            constant.addcmul_(total, block.groups(of_total))
-            torch.addcmul(constant[:, None], difference, block.groups(slope)[:, None], out=difference)
+            torch.sub(first, origin, out=constant).sub_(tile_mean).mul_(of_batch_mean).addcmul_(total, of_total)
+            torch.addcmul(constant[:, None], difference, slope, out=difference)
         if inverse is not None:
-            gradient = torch.index_select(gradient, 0, inverse, out=tiles.scratch("ordered", gradient))
-        _write(gradient, out[:, start:stop], *(t if t is None else t[:, start:stop] for t in (upstream, activation)))
+            ordered = tiles.scratch("ordered", gradient.shape[1], rows.device)
+            gradient = torch.index_select(gradient, 0, inverse, out=ordered)
+        _write(gradient, written, added, activation)
 
 
 def _write(gradient: Tensor, out: Tensor, upstream: Tensor | None, activation: Tensor | None) -> None:
@@ -247,12 +273,19 @@ def _write(gradient: Tensor, out: Tensor, upstream: Tensor | None, activation: T
     torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=out)
 
 
-def _factors(grad_loss: Tensor, sums: Tensor, plan: _Plan) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the gradient ``slope (f - f0) + a sum_i (f_i - f0) + b (f0 - m)``, f0 and i being of the same group."""
+def _factors(
+    grad_loss: Tensor, sums: Tensor, plan: _Plan, dtype: torch.dtype
+) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor]:
+    """Of the gradient ``slope (f - f0) + a sum_i (f_i - f0) + b (f0 - m)``, f0 and i being of the same group.
+
+    Returns:
+        Slope and a of each block, and b.
+    """
     weighted, total = sums
     scale = torch.where(total == 0, 0.0, 2 * grad_loss.to(torch.float64) / total)
     loss = torch.where(total == 0, 0.0, weighted / total)
-    return scale * (plan.weights - loss), -scale * plan.weights / plan.sizes, -scale * loss
+    slopes, of_totals = scale * (plan.weights - loss), -scale * plan.weights / plan.sizes()
+    return slopes.to(dtype).unbind(), of_totals.to(dtype).unbind(), (-scale * loss).to(dtype)
 
 
 def differentiable_gradient(grad_loss: Tensor, rows: Tensor, segments: Segments) -> Tensor:

@@ -453,5 +453,6 @@ def backward(
         gradient_kernel[grid](
             grad_loss, rows, segments.rows, segments.bounds, segments.n_groups, segments.weights, sums, mean_offset,
             upstream, out, batch, features, rows.stride(0), 0 if upstream is None else upstream.stride(0),
-            out.stride(0), UPSTREAM=upstream is not None, RELU=relu, **launch.constants(features, rows.dtype, segments.views),
+            out.stride(0), UPSTREAM=upstream is not None, RELU=relu,
+            **launch.constants(features, rows.dtype, segments.views),
         )  # fmt: skip

@@ -125,3 +125,15 @@ def test_unknown_option_is_wrong_usage() -> None:
 
 def test_out_must_not_be_a_folder() -> None:
     assert run("--out", ".").exit_code == 2
+
+
+def test_whole_epochs_take_their_batches_from_real_images(tmp_path: Path) -> None:
+    out = tmp_path / "epoch.json"
+    options = ["--epoch", "--batch-size", "512", "--views", "4", "--width", "0.05", "--arms", "ours-relu"]
+    done = CliRunner().invoke(main, ["overhead", *options, "--device", "cpu", "--limit", "1e6", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    result = json.loads(out.read_text())
+    assert result["settings"]["data"] == "digits"
+    assert result["settings"]["updates"] == 3  # 1437 images in batches of 512 samples
+    assert len(result["arms"]["ours-relu"]["milliseconds"]) == 3
+    assert "epoch of 3 updates on digits" in " ".join(done.output.split())

@@ -49,7 +49,8 @@ def test_wide_layer_in_torch(
 
 def test_the_layer_is_wide_enough(wide: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
     plan = closed_form._plan(Groups.consecutive(K, M).segments("pairs"))
-    widths = [stop - start for start, stop in closed_form._Tiles(wide[0], plan, closed_form._FORWARD).bounds]
+    tiles = closed_form._Tiles(wide[0], plan, closed_form._FORWARD)
+    widths = [tile.shape[1] for tile in tiles.of(wide[0])]
     assert len(widths) == 3
     assert widths[-1] < widths[0]
 

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dainv import UserError
+from dainv.analysis.figures import DARK, LIGHT
+from dainv.objective import Objective, layer_weights
+from dainv_bench.cli import main
+from dainv_bench.scaling import figure
+from dainv_bench.scaling.axes import AXES, Point
+from dainv_bench.scaling.figure import scaling_figure
+from dainv_bench.scaling.fit import fit_growth
+from dainv_bench.scaling.objectives import METHODS, Method, check, forward_backward, make_features
+from dainv_bench.scaling.ranks import GLOBAL, LOCAL, Ranks
+from dainv_bench.scaling.suite import AxisResult, MethodResult, ScalingResult, ScalingSettings, measure
+from dainv_bench.scaling.table import scaling_markdown
+from dainv_kernels import Groups, invariance_loss
+
+CPU = torch.device("cpu")
+POINT = Point(B=12, M=3, D=7, L=2)
+TINY: dict[str, Any] = {
+    "values": {"B": (8, 12, 16), "M": (2, 4), "D": (4, 6), "L": (1, 2), "N": (4, 6), "ranks": (1, 2)},
+    "batch_size": 16,
+    "views": 4,
+    "features": 5,
+    "layers": 1,
+    "width": 0.1,
+    "repeats": 1,
+    "rounds": 3,
+    "device": "cpu",
+}
+OPTIONS = ["--batch-size", "16", "--views", "4", "--features", "5", "--rounds", "3", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def result() -> ScalingResult:
+    return measure(ScalingSettings(**TINY))
+
+
+def test_a_power_law_is_found() -> None:
+    values = [2, 4, 8, 32]
+    growth = fit_growth(values, [[3 * value**1.5] * 5 for value in values])
+    assert growth is not None
+    assert (growth["exponent"], growth["milliseconds_at_one"]) == pytest.approx((1.5, 3))
+    assert (growth["low"], growth["high"]) == pytest.approx((1.5, 1.5))
+
+
+def test_the_interval_is_that_of_the_rounds() -> None:
+    values, noise = [1, 10], np.random.default_rng(0).lognormal(sigma=0.3, size=(2, 9))
+    samples = (np.array([[1.0], [10.0]]) * noise).tolist()
+    growth = fit_growth(values, samples)
+    assert growth is not None
+    medians = np.median(samples, axis=1)
+    assert growth["exponent"] == pytest.approx(np.log10(medians[1] / medians[0]))
+    assert growth["low"] < growth["exponent"] < growth["high"]
+    assert fit_growth(values, samples) == growth
+    # a slow round slows all values and says nothing about growth: rounds are drawn whole
+    drift = fit_growth(values, [[1.0, 2, 4, 8, 16], [10.0, 20, 40, 80, 160]])
+    assert drift is not None
+    assert (drift["low"], drift["high"]) == pytest.approx((1, 1))
+
+
+def test_one_value_has_no_growth() -> None:
+    assert fit_growth([4], [[1.0, 2, 3]]) is None
+
+
+@pytest.mark.parametrize("name", ["torch", "published", "closed-form"])
+def test_each_method_computes_eq_4(name: str) -> None:
+    features = make_features(POINT, 0, CPU)
+    check(name, METHODS[name].prepare(POINT, CPU), features, POINT)
+    gradients = forward_backward(METHODS[name].prepare(POINT, CPU), features)
+    groups = Groups.consecutive(4, 3, CPU)
+    total = sum(
+        weight * invariance_loss(x, groups, backend="reference")
+        for x, weight in zip(features.values(), layer_weights(2), strict=True)
+    )
+    assert isinstance(total, Tensor)
+    for gradient, expected in zip(gradients, torch.autograd.grad(total, list(features.values())), strict=True):
+        torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_wrong_method_is_refused(what: str) -> None:
+    right = METHODS["closed-form"].prepare(POINT, CPU)
+
+    def wrong(features: Any) -> Objective:
+        found = right(features)
+        if what == "loss":
+            return found._replace(invariance={**found.invariance, "layer2": 1.001 * found.invariance["layer2"]})
+        return found._replace(total=1.001 * found.total)
+
+    with pytest.raises(UserError, match=rf"nothing timed: mine disagrees at .*: the {what} is off by 1.0e-03"):
+        check("mine", wrong, make_features(POINT, 0, CPU), POINT)
+
+
+def test_what_is_written_is_what_was_measured(result: ScalingResult) -> None:
+    assert set(json.loads(json.dumps(result, allow_nan=False))) == set(ScalingResult.__annotations__)
+    assert list(result["axes"]) == list(AXES)
+    assert result["interrupted"] is False
+    for name, axis in result["axes"].items():
+        assert set(axis) == set(AxisResult.__annotations__)
+        assert axis["values"] == list(TINY["values"][name])
+        run = {method: one for method, one in axis["methods"].items() if one["not_run"] is None}
+        works = sorted(f"{method} {value}" for method in run for value in axis["values"])
+        assert [sorted(order) for order in axis["orders"]] == [works] * 3
+        for one in axis["methods"].values():
+            assert set(one) == set(MethodResult.__annotations__)
+        for one in run.values():
+            assert [len(samples) for samples in one["milliseconds"]] == [3] * len(axis["values"])
+            assert one["median_milliseconds"] == [median(samples) for samples in one["milliseconds"]]
+            assert one["growth"] == fit_growth(axis["values"], one["milliseconds"])
+
+
+def test_what_was_not_run_says_why(result: ScalingResult) -> None:
+    assert set(result["axes"]["B"]["methods"]) == set(METHODS)
+    triton = result["axes"]["B"]["methods"]["triton"]
+    assert "interpreter" in str(triton["not_run"]) or "GPU" in str(triton["not_run"])
+    ranks = result["axes"]["ranks"]["methods"]
+    assert list(ranks) == [LOCAL, GLOBAL] == ["local statistics", "global statistics"]
+    assert ranks[LOCAL]["not_run"] is None
+    assert str(ranks[GLOBAL]["not_run"]).startswith("not available")
+    assert ranks[GLOBAL]["milliseconds"] == []
+    assert ranks[GLOBAL]["growth"] is None
+
+
+def test_the_rest_stays_fixed(result: ScalingResult) -> None:
+    assert result["axes"]["B"]["fixed"] == {"M": 4, "D": 5, "L": 1}
+    assert result["axes"]["D"]["fixed"] == {"B": 16, "M": 4, "L": 1}
+    assert result["axes"]["ranks"]["fixed"] == {"B": 16, "M": 4, "D": 5, "L": 1}
+
+
+def test_ranks_work_together_and_end_together() -> None:
+    with Ranks(2, Point(B=16, M=4, D=3, L=1), seed=0) as ranks:
+        ranks()
+        processes = [process._process for process in ranks._processes]
+        assert all(process.is_alive() for process in processes)
+        processes[0].kill()
+        with pytest.raises(UserError, match="a process ended early"):
+            ranks()
+    assert not any(process.is_alive() for process in processes)
+
+
+@pytest.mark.parametrize(("ranks", "reason"), [(3, "cannot share 16 samples equally"), (4, "is no batch of two")])
+def test_a_batch_that_cannot_be_shared(ranks: int, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        Ranks(ranks, Point(B=16, M=4, D=3, L=1), seed=0)
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_figure_is_the_same_every_time(result: ScalingResult, form: str) -> None:
+    read = json.loads(json.dumps(result))
+    first = scaling_figure(result, form)
+    assert scaling_figure(read, form) == first
+    assert scaling_figure(read, form, DARK) != first
+    if form == "svg":
+        assert b"<dc:date>" not in first
+        ElementTree.fromstring(first)
+
+
+def test_points_and_lines_are_where_the_numbers_are(result: ScalingResult) -> None:
+    axes = Figure().add_subplot()
+    axis = result["axes"]["B"]
+    figure._panel(axes, "B", axis, LIGHT)
+    one = axis["methods"]["published"]
+    label = f"published, exponent {one['growth']['exponent']:.2f}"  # type: ignore[index]
+    points = next(line for line in axes.lines if line.get_label() == label)
+    assert list(points.get_xdata()) == axis["values"]  # type: ignore[arg-type]
+    assert list(points.get_ydata()) == pytest.approx(one["median_milliseconds"])  # type: ignore[arg-type]
+    fitted = axes.lines[axes.lines.index(points) + 1]
+    slope = np.polyfit(np.log(fitted.get_xdata()), np.log(fitted.get_ydata()), 1)[0]
+    assert slope == pytest.approx(one["growth"]["exponent"])  # type: ignore[index]
+    low, high = axes.get_ylim()
+    assert high / low >= 9.99
+
+
+def test_figure_without_anything_to_show(result: ScalingResult) -> None:
+    axis = result["axes"]["ranks"]
+    not_run = {name: one for name, one in axis["methods"].items() if one["not_run"] is not None}
+    empty: Any = {**result, "axes": {"ranks": {**axis, "methods": not_run}}}
+    ElementTree.fromstring(scaling_figure(empty, "svg"))
+
+
+def invoke(*options: str) -> Result:
+    return CliRunner().invoke(main, ["scaling", *OPTIONS, *options])
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_table_and_file() -> None:
+    found = invoke("--axes", "B,D", "--values", "B=8,16", "--values", "D=3,4,12288")
+    assert found.exit_code == 0, found.output
+    table = [line for line in found.output.splitlines() if line[:1] in "┏┃┡│├└"]
+    assert [line[:12] for line in table if line.startswith(("│ B", "│ D"))] == ["│ B 8…16    ", "│ D 3…12288 "]
+    assert all(len(line) <= 80 and not line.rstrip(" │").endswith("…") for line in table)
+    assert "B, D: triton not run: " in found.output
+    (path,) = Path("benchmarks/results").iterdir()
+    assert path.name.startswith("scaling--")
+    written = json.loads(path.read_text())
+    assert list(written["axes"]) == ["B", "D"]
+    assert scaling_markdown(written).count("| published |") == 2
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_ctrl_c_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def prepare(point: Point, device: torch.device) -> Any:
+        right = METHODS["torch"].prepare(point, device)
+
+        def pressed(features: Any) -> Objective:
+            nonlocal calls
+            calls += 1
+            # B: a check, a warm-up and 3 rounds at 2 values are 10 calls; M then a check, a warm-up and a round
+            if calls == 10 + 2 * 3 + 1:
+                raise KeyboardInterrupt
+            return right(features)
+
+        return pressed
+
+    monkeypatch.setitem(METHODS, "closed-form", Method("interrupted", prepare))
+    found = invoke("--axes", "B,M,D", "--values", "B=8,16", "--values", "M=2,4", "--out", "one.json")
+    assert found.exit_code == 130
+    assert "interrupted before all of B, M, D were done" in found.output
+    written = json.loads(Path("one.json").read_text())
+    assert written["interrupted"] is True
+    assert list(written["axes"]) == ["B"]
+    assert len(written["axes"]["B"]["orders"]) == 3
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_nothing_is_written_for_a_wrong_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = METHODS["published"]
+
+    def prepare(point: Point, device: torch.device) -> Any:
+        of_features = right.prepare(point, device)
+        return lambda features: of_features({name: rows.detach() * rows for name, rows in features.items()})
+
+    monkeypatch.setitem(METHODS, "published", replace(right, prepare=prepare))
+    found = invoke("--axes", "B", "--values", "B=8,16", "--out", "one.json")
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.stderr.startswith("error: nothing timed: published disagrees at Point(B=8")
+    assert not Path("one.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"axes": ("Z",)}, "--axes: there is no axis 'Z'; there are B, M, D, L, N, ranks"),
+        ({"values": {"Z": (1,)}}, "--values: there is no axis 'Z'"),
+        ({"values": {"B": (8, 10)}}, "--axes B: B = 10, M = 4"),
+        ({"values": {"M": (16,)}}, "--axes M: B = 16, M = 16"),
+        ({"values": {"D": (0,)}}, "--values: expected D from 1"),
+        ({"axes": ("N",), "values": {"N": (1,)}}, "--values: expected N of at least 2"),
+        ({"features": 0}, "--axes B: B = 8, M = 4, D = 0"),
+        ({"axes": ("ranks",), "values": {"ranks": (3,)}}, "ranks: 3 processes cannot share 16 samples equally"),
+        ({"rounds": 2}, "--rounds: expected at least 3, got 2"),
+        ({"repeats": 0}, "--repeats: expected at least 1, got 0"),
+        ({"score_batch_size": 0}, "--score-batch-size: expected at least 1, got 0"),
+        ({"width": 0}, "--width: expected a positive factor"),
+        ({"seed": -1}, "--seed: expected 0"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_mistake_gets_one_line(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError) as error:
+        ScalingSettings(**{**TINY, **settings})
+    assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize("text", ["B", "B=", "B=many"])
+def test_values_that_are_no_numbers_are_wrong_usage(text: str) -> None:
+    assert invoke("--values", text).exit_code == 2
