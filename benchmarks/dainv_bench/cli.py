@@ -31,8 +31,8 @@ def main() -> None:
 
 
 _default = OverheadSettings()
-_EPOCHS = {"rounds": 3, "warmup": 1}
-_QUICK = {"rounds": 4, "warmup": 1}
+_EPOCHS: dict[str, Any] = {"rounds": 3, "warmup": 1}
+_QUICK: dict[str, Any] = {"rounds": 3, "warmup": 1, "arms": "baseline,published,closed-form,ours,ours-relu"}
 
 
 @main.command(short_help="What the objective adds to a training step.")
@@ -46,8 +46,10 @@ _QUICK = {"rounds": 4, "warmup": 1}
     "--rounds", type=int, help=f"Steps timed of each arm.  [default: {_default.rounds}, of epochs {_EPOCHS['rounds']}]"
 )
 @click.option("--warmup", type=int, help=f"Steps of each arm before.  [default: {_default.warmup}]")
-@click.option("--quick", is_flag=True, help=f"Only {_QUICK['rounds']} rounds, after {_QUICK['warmup']} warm-up step.")
-@click.option("--arms", default=",".join(_default.arms), help="What to compare with the baseline.")
+@click.option(
+    "--quick", is_flag=True, help=f"Only {_QUICK['rounds']} rounds of {_QUICK['arms']}, in a minute on two cores."
+)
+@click.option("--arms", help=f"What to compare with the baseline.  [default: {','.join(_default.arms)}]")
 @click.option("--limit", default=_default.limit, help="Percent of a step the objective may cost; 10 is the paper's.")
 @click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--seed", default=_default.seed, help="Of parameters, batches and orders.")
@@ -62,7 +64,7 @@ def overhead(
     rounds: int | None,
     warmup: int | None,
     quick: bool,
-    arms: str,
+    arms: str | None,
     out: Path | None,
     **options: Any,
 ) -> None:
@@ -70,15 +72,12 @@ def overhead(
 
     Ends with exit code 1 where the objective costs more than the limit. Ctrl-C keeps the rounds that are finished.
     """
-    preset = {"rounds": _default.rounds, "warmup": _default.warmup}
-    if quick or options["epoch"]:
-        preset = _EPOCHS if options["epoch"] else _QUICK
-    settings = OverheadSettings(
-        rounds=preset["rounds"] if rounds is None else rounds,
-        warmup=preset["warmup"] if warmup is None else warmup,
-        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
-        **options,
-    )
+    asked = {"rounds": rounds, "warmup": warmup, "arms": arms}
+    preset = {**(_EPOCHS if options["epoch"] else {}), **(_QUICK if quick else {})}
+    preset.update({name: value for name, value in asked.items() if value is not None})
+    if "arms" in preset:
+        preset["arms"] = tuple(name.strip() for name in preset["arms"].split(",") if name.strip())
+    settings = OverheadSettings(**preset, **options)
     progress = progress_bar(console)
     progress.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
     with progress:

@@ -60,7 +60,7 @@ def test_quick_runs_few_rounds_and_does_not_replace_a_measurement() -> None:
     (path,) = Path("benchmarks/results").iterdir()
     assert path.name.startswith("overhead-quick--")
     settings = json.loads(path.read_text())["settings"]
-    assert (settings["rounds"], settings["warmup"]) == (5, 1)
+    assert (settings["rounds"], settings["warmup"]) == (3, 1)
 
 
 @pytest.mark.parametrize("arm", [WRONG_LOSS, WRONG_GRADIENT], ids=lambda arm: arm.name)
