@@ -1,0 +1,120 @@
+"""Who is timed over B, M, D and L: forward and backward of Eq. 4 from given activations, by each method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dainv.errors import UserError
+from dainv.objective import Objective, combine, layer_weights, weigh
+from dainv_bench import peers
+from dainv_bench.scaling.axes import Point
+from dainv_kernels import Groups, invariance_loss
+from dainv_kernels.backends import choose_backend, interpreted
+
+Features = Mapping[str, Tensor]  # layer -> (B, D), requires grad
+OfFeatures = Callable[[Features], Objective]
+
+_U = 2.0**-24  # unit roundoff of float32
+# Errors against float64 on features without a common mean, where the Gram identity loses little; the bounds of the
+# other suites, which say where they come from.
+_LOSS_BOUND = 160 * _U
+_GRADIENT_BOUND = 1600 * _U
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to compute Eq. 4 of given activations.
+
+    Attributes:
+        description: what it does, in one line.
+        prepare: made for a batch's shape, on a device; what is done here is not timed.
+        why_not: None, or the reason why it cannot be timed on a device.
+    """
+
+    description: str
+    prepare: Callable[[Point, torch.device], OfFeatures]
+    why_not: Callable[[torch.device], str | None] = lambda _device: None
+
+
+def make_features(point: Point, seed: int, device: torch.device) -> dict[str, Tensor]:
+    """Normal features, half of whose variance the M views of an image share; the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(rows: int) -> Tensor:
+        return torch.randn(rows, point.D, generator=generator)
+
+    return {
+        f"layer{number + 1}": (normal(point.B // point.M).repeat_interleave(point.M, dim=0) + normal(point.B))
+        .to(device)
+        .requires_grad_()
+        for number in range(point.L)
+    }
+
+
+def forward_backward(of_features: OfFeatures, features: Features) -> tuple[Tensor, ...]:
+    """Gradients of all features."""
+    return torch.autograd.grad(of_features(features).total, list(features.values()))
+
+
+def check(name: str, of_features: OfFeatures, features: Features, point: Point) -> None:
+    """Compare losses and gradients with the closed form in float64.
+
+    Raises:
+        UserError: further off than float32 explains.
+    """
+    groups = Groups.consecutive(point.B // point.M, point.M, next(iter(features.values())).device)
+    objective = of_features(features)
+    gradients = torch.autograd.grad(objective.total, list(features.values()))
+    weights = layer_weights(point.L)
+    for layer, x, gradient, weight in zip(features, features.values(), gradients, weights, strict=True):
+        exact_x = x.detach().double().requires_grad_()
+        exact = invariance_loss(exact_x, groups, backend="torch")
+        (exact_gradient,) = torch.autograd.grad(weight * exact, exact_x)
+        loss_error = float((objective.invariance[layer].detach() - exact.detach()).abs() / exact.detach())
+        gradient_error = float((gradient - exact_gradient).norm() / exact_gradient.norm())
+        for what, error, bound in (("loss", loss_error, _LOSS_BOUND), ("gradient", gradient_error, _GRADIENT_BOUND)):
+            if not error <= bound:  # so that NaN is refused as well
+                raise UserError(
+                    f"nothing timed: {name} disagrees at {point}, {layer}: the {what} is off by {error:.1e}, "
+                    f"at most {bound:.1e} expected"
+                )
+
+
+def _ours(backend: str) -> Callable[[Point, torch.device], OfFeatures]:
+    def prepare(point: Point, device: torch.device) -> OfFeatures:
+        groups = Groups.consecutive(point.B // point.M, point.M, device)
+        weights, no_task = layer_weights(point.L), torch.zeros((), device=device)
+        return lambda features: combine(no_task, features, groups, weights, backend=backend)
+
+    return prepare
+
+
+def _peer(layer_loss: Callable[[Tensor], peers.LayerLoss]) -> Callable[[Point, torch.device], OfFeatures]:
+    def prepare(point: Point, device: torch.device) -> OfFeatures:
+        loss = layer_loss(torch.arange(point.B // point.M, device=device).repeat_interleave(point.M))
+        weights, no_task = layer_weights(point.L), torch.zeros((), device=device)
+        return lambda features: weigh(no_task, {name: loss(rows) for name, rows in features.items()}, weights)
+
+    return prepare
+
+
+def _why_not_triton(device: torch.device) -> str | None:
+    if interpreted():
+        return "Triton's interpreter is on (TRITON_INTERPRET=1); its times mean nothing"
+    try:
+        choose_backend("triton", torch.empty(1, device=device))
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+METHODS = {
+    "torch": Method("dainv's objective, backend torch", _ours("torch")),
+    "triton": Method("dainv's objective, backend triton", _ours("triton"), _why_not_triton),
+    "published": Method("B x B distances by the Gram identity", _peer(peers.published)),
+    "closed-form": Method("sums of squares around means, plain autograd", _peer(peers.closed_form)),
+}
