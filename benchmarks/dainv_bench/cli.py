@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
-from rich.console import Console
 
 from dainv import __version__
 from dainv.cli import CommandGroup
-from dainv.reporting import progress_bar
 from dainv_bench.compilation import TARGETS
+from dainv_bench.console import RESULT_FILE, console, names, out_option, progress, result_path, write
 from dainv_bench.gpu_cli import COMMANDS
 from dainv_bench.overhead import OverheadSettings, measure
 from dainv_bench.resources import README, default_resources_path, measure_resources, resources_summary, rewrite_readme
-from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.results import FOLDER
 from dainv_bench.scaling.cli import scaling
 from dainv_bench.scores.cli import scores
 from dainv_bench.tables import print_overhead
-
-console = Console(highlight=False)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -32,7 +28,11 @@ def main() -> None:
 
 _default = OverheadSettings()
 _EPOCHS: dict[str, Any] = {"rounds": 3, "warmup": 1}
-_QUICK: dict[str, Any] = {"rounds": 3, "warmup": 1, "arms": "baseline,published,closed-form,ours,ours-relu"}
+_QUICK: dict[str, Any] = {
+    "rounds": 3,
+    "warmup": 1,
+    "arms": ("baseline", "published", "closed-form", "ours", "ours-relu"),
+}
 
 
 @main.command(short_help="What the objective adds to a training step.")
@@ -47,24 +47,22 @@ _QUICK: dict[str, Any] = {"rounds": 3, "warmup": 1, "arms": "baseline,published,
 )
 @click.option("--warmup", type=int, help=f"Steps of each arm before.  [default: {_default.warmup}]")
 @click.option(
-    "--quick", is_flag=True, help=f"Only {_QUICK['rounds']} rounds of {_QUICK['arms']}, in a minute on two cores."
+    "--quick", is_flag=True, help=f"Only {_QUICK['rounds']} rounds of half of the arms, in a minute on two cores."
 )
-@click.option("--arms", help=f"What to compare with the baseline.  [default: {','.join(_default.arms)}]")
+@click.option(
+    "--arms", callback=names, help=f"What to compare with the baseline.  [default: {','.join(_default.arms)}]"
+)
 @click.option("--limit", default=_default.limit, help="Percent of a step the objective may cost; 10 is the paper's.")
 @click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--seed", default=_default.seed, help="Of parameters, batches and orders.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help=f"Where the JSON goes.  [default: {FOLDER}/overhead--MACHINE--DEVICE.json, overhead-quick--... with --quick]",
-)
+@out_option("overhead")
 @click.pass_context
 def overhead(
     ctx: click.Context,
     rounds: int | None,
     warmup: int | None,
     quick: bool,
-    arms: str | None,
+    arms: tuple[str, ...] | None,
     out: Path | None,
     **options: Any,
 ) -> None:
@@ -75,24 +73,11 @@ def overhead(
     asked = {"rounds": rounds, "warmup": warmup, "arms": arms}
     preset = {**(_EPOCHS if options["epoch"] else {}), **(_QUICK if quick else {})}
     preset.update({name: value for name, value in asked.items() if value is not None})
-    if "arms" in preset:
-        preset["arms"] = tuple(name.strip() for name in preset["arms"].split(",") if name.strip())
     settings = OverheadSettings(**preset, **options)
-    progress = progress_bar(console)
-    progress.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
-    with progress:
-        task = progress.add_task("starting", total=None)
-
-        def on_progress(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total, refresh=True)
-
+    with progress() as on_progress:
         result = measure(settings, on_progress)
     print_overhead(console, result)
-    # A rehearsal must not take the place of a measurement.
-    suite = "overhead" + ("-epoch" if options["epoch"] else "") + ("-quick" if quick else "")
-    path = out or default_path(suite, result["environment"], torch.device(result["settings"]["device"]))
-    write_result(path, result)
-    console.print(f"written to {path}", soft_wrap=True, markup=False)
+    write(out or result_path("overhead-epoch" if options["epoch"] else "overhead", result, quick), result)
     if result["interrupted"]:
         ctx.exit(130)
     if result["verdict"] and result["verdict"]["verdict"] == "above":
@@ -103,7 +88,7 @@ def overhead(
 @click.option("--target", "targets", multiple=True, help=f"{', '.join(TARGETS)}; may be repeated.  [default: all]")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=RESULT_FILE,
     help=f"Where the JSON goes.  [default: {FOLDER}/kernel-resources--triton-VERSION.json, if for all targets]",
 )
 def resources(targets: tuple[str, ...], out: Path | None) -> None:
@@ -112,19 +97,13 @@ def resources(targets: tuple[str, ...], out: Path | None) -> None:
     Registers, spills, shared memory and the width of loads and stores are read from the machine code. In a checkout
     the table in kernels/README.md is rewritten from the results.
     """
-    with progress_bar(console) as progress:
-        task = progress.add_task("starting", total=None)
-        result = measure_resources(
-            targets or tuple(TARGETS),
-            lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
-        )
+    with progress() as on_progress:
+        result = measure_resources(targets or tuple(TARGETS), on_progress)
     for line in resources_summary(result):
         console.print(line, soft_wrap=True, markup=False)
     if out is None and targets:
         return  # some targets must not take the place of all
-    path = out or default_resources_path(result)
-    write_result(path, result)
-    console.print(f"written to {path}", soft_wrap=True, markup=False)
+    write(out or default_resources_path(result), result)
     if rewrite_readme():
         console.print(f"table in {README} rewritten", soft_wrap=True, markup=False)
 

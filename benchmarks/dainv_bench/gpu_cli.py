@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
-from rich.console import Console
 
-from dainv.reporting import progress_bar
 from dainv_bench import captured_overhead, gpu_check, launches
 from dainv_bench import kernels as kernel_suite
 from dainv_bench.captured_overhead import CapturedSettings
+from dainv_bench.console import RESULT_FILE, console, names, out_option, progress, result_path, write
 from dainv_bench.gpu_tables import print_captured, print_gpu_check, print_kernels, print_launches
 from dainv_bench.kernels import KernelSettings, KernelsResult
-from dainv_bench.results import default_path, write_result
-
-console = Console(highlight=False)
+from dainv_bench.results import write_result
 
 _kernels, _captured = KernelSettings(), CapturedSettings()
-_OUT = click.Path(dir_okay=False, writable=True, path_type=Path)
-
-
-def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    bar = progress_bar(console)
-    bar.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
-    with bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total, refresh=True)
-
-
-def _path(suite: str, result: Any) -> Path:
-    return default_path(suite, result["environment"], torch.device(result["settings"]["device"]))
-
-
-def _written(path: Path) -> None:
-    console.print(f"written to {path}", soft_wrap=True, markup=False)
 
 
 @click.command(short_help="The operator alone, forward and backward, against bandwidth and peers.")
-@click.option("--workloads", callback=_names, help="Names or patterns of what to time.  [default: all]")
+@click.option("--workloads", callback=names, help="Names or patterns of what to time.  [default: all]")
 @click.option(
-    "--methods", default=",".join(_kernels.methods), callback=_names, help="Names or patterns of who is timed."
+    "--methods", default=",".join(_kernels.methods), callback=names, help="Names or patterns of who is timed."
 )
 @click.option("--backend", default=_kernels.backend, help="Of our own only this one.")
-@click.option("--dtype", callback=_names, help=f"Of the features.  [default: {','.join(_kernels.dtype)}]")
+@click.option("--dtype", callback=names, help=f"Of the features.  [default: {','.join(_kernels.dtype)}]")
 @click.option("--batch-size", default=_kernels.batch_size, help="B, samples in a batch.")
 @click.option("--views", default=_kernels.views, help="M, views of each source image.")
 @click.option("--rounds", type=int, help=f"Times each is timed.  [default: {_kernels.rounds}]")
@@ -60,7 +32,7 @@ def _written(path: Path) -> None:
 @click.option("--quick", is_flag=True, help="Two small layers, few rounds, no compiler: a rehearsal.")
 @click.option("--device", default=_kernels.device, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--seed", default=_kernels.seed, help="Of features and orders.")
-@click.option("--out", type=_OUT, help="Where the JSON goes; as for overhead.")
+@out_option("kernels")
 @click.pass_context
 def kernels(ctx: click.Context, quick: bool, out: Path | None, **options: Any) -> None:
     """Time forward, backward and both of every backend and every peer, over shapes, dtypes and layouts.
@@ -73,15 +45,14 @@ def kernels(ctx: click.Context, quick: bool, out: Path | None, **options: Any) -
         given = {"rounds": 5, "dtype": ("float32",), "workloads": ("layer6-8", "layer9")} | given
         if given["methods"] == _kernels.methods:
             given["methods"] = tuple(name for name in kernel_suite.methods() if name != "compiled")
-    suite = "kernels-quick" if quick else "kernels"
 
-    def write(result: KernelsResult) -> None:
-        write_result(out or _path(suite, result), result)
+    def keep(result: KernelsResult) -> None:
+        write_result(out or result_path("kernels", result, quick), result)
 
-    with _progress() as on_progress:
-        result = kernel_suite.measure(KernelSettings(**given), on_progress, write)
+    with progress() as on_progress:
+        result = kernel_suite.measure(KernelSettings(**given), on_progress, keep)
     print_kernels(console, result)
-    _written(out or _path(suite, result))
+    write(out or result_path("kernels", result, quick), result)
     if result["interrupted"]:
         ctx.exit(130)
     if kernel_suite.wrong_methods(result):
@@ -94,20 +65,18 @@ def kernels(ctx: click.Context, quick: bool, out: Path | None, **options: Any) -
 @click.option("--width", default=_captured.width, help="Factor on the channels of the network.")
 @click.option("--batch-norm/--no-batch-norm", default=_captured.batch_norm, help="Normalise after every convolution.")
 @click.option("--rounds", default=_captured.rounds, help="Times each is timed.")
-@click.option("--arms", default=",".join(_captured.arms), callback=_names, help="What to compare with the baseline.")
-@click.option("--compiled", default=",".join(_captured.compiled), callback=_names, help="Those to compile as well.")
+@click.option("--arms", default=",".join(_captured.arms), callback=names, help="What to compare with the baseline.")
+@click.option("--compiled", default=",".join(_captured.compiled), callback=names, help="Those to compile as well.")
 @click.option("--device", default=_captured.device, help="auto, cuda, cuda:1, ...")
 @click.option("--seed", default=_captured.seed, help="Of parameters, batches and orders.")
-@click.option("--out", type=_OUT, help="Where the JSON goes; as for overhead.")
+@click.option("--out", type=RESULT_FILE, help="Where the JSON goes; as for overhead.")
 @click.pass_context
 def captured(ctx: click.Context, out: Path | None, **options: Any) -> None:
     """Time a step of All-CNN-C recorded as a CUDA graph, compiled or not, against the fastest baseline."""
-    with _progress() as on_progress:
+    with progress() as on_progress:
         result = captured_overhead.measure(CapturedSettings(**options), on_progress=on_progress)
     print_captured(console, result)
-    path = out or _path("captured-norm" if options["batch_norm"] else "captured", result)
-    write_result(path, result)
-    _written(path)
+    write(out or result_path("captured-norm" if options["batch_norm"] else "captured", result), result)
     if result["interrupted"]:
         ctx.exit(130)
 
@@ -117,14 +86,12 @@ def captured(ctx: click.Context, out: Path | None, **options: Any) -> None:
 @click.option("--views", default=8, help="M, views of each source image.")
 @click.option("--device", default="auto", help="auto, cuda, cuda:1, ...")
 @click.option("--seed", default=0, help="Of parameters and batches.")
-@click.option("--out", type=_OUT, help="Where the JSON goes; as for overhead.")
+@click.option("--out", type=RESULT_FILE, help="Where the JSON goes; as for overhead.")
 def launches_command(batch_size: int, views: int, device: str, seed: int, out: Path | None) -> None:
     """Count what one training step of each arm launches on a GPU, and look for waits of the host."""
     result = launches.measure(device, batch_size, views, seed)
     print_launches(console, result)
-    path = out or _path("launches", result)
-    write_result(path, result)
-    _written(path)
+    write(out or result_path("launches", result), result)
 
 
 @click.command(name="gpu-check", short_help="Everything a GPU can prove, in under eight minutes.")
@@ -145,7 +112,7 @@ def gpu_check_command(ctx: click.Context, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     result = gpu_check.run(folder, on_stage=lambda name: console.print(f"{name} …"))
     print_gpu_check(console, result)
-    _written(folder / "gpu-check.json")
+    console.print(f"written to {folder / 'gpu-check.json'}", soft_wrap=True, markup=False)
     if result["interrupted"]:
         ctx.exit(130)
     if not gpu_check.all_passed(result):

@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
-from rich.console import Console
 
-from dainv.reporting import progress_bar
-from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.console import console, names, out_option, progress, result_path, write
 from dainv_bench.scaling.axes import AXES
 from dainv_bench.scaling.suite import ScalingSettings, measure
 from dainv_bench.scaling.table import print_scaling
-
-console = Console(highlight=False)
 
 _default = ScalingSettings()
 _QUICK_ROUNDS = 3
@@ -33,7 +28,7 @@ def _values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
 
 
 @click.command(short_help="How cost grows with B, M, D, L, N and ranks.")
-@click.option("--axes", default=",".join(_default.axes), help="What to vary, one at a time.")
+@click.option("--axes", default=",".join(_default.axes), callback=names, help="What to vary, one at a time.")
 @click.option(
     "--values", multiple=True, callback=_values, metavar="AXIS=N,N,...", help="Of an axis, in place of its own."
 )
@@ -48,16 +43,12 @@ def _values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
 @click.option("--quick", is_flag=True, help="Few values, few rounds: a rehearsal.")
 @click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--seed", default=_default.seed, help="Of features, parameters, images and orders.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help=f"Where the JSON goes.  [default: {FOLDER}/scaling--MACHINE--DEVICE.json, scaling-quick--... with --quick]",
-)
+@out_option("scaling")
 @click.pass_context
 def scaling(
     ctx: click.Context,
     quick: bool,
-    axes: str,
+    axes: tuple[str, ...],
     values: dict[str, tuple[int, ...]],
     rounds: int | None,
     out: Path | None,
@@ -68,24 +59,14 @@ def scaling(
     Ctrl-C keeps the rounds that are finished.
     """
     settings = ScalingSettings(
-        axes=tuple(name.strip() for name in axes.split(",") if name.strip()),
+        axes=axes,
         values=({name: axis.quick for name, axis in AXES.items()} if quick else {}) | values,
         rounds=rounds if rounds is not None else _QUICK_ROUNDS if quick else _default.rounds,
         **options,
     )
-    progress = progress_bar(console)
-    progress.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
-    with progress:
-        task = progress.add_task("starting", total=None)
-
-        def on_progress(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total, refresh=True)
-
+    with progress() as on_progress:
         result = measure(settings, on_progress)
     print_scaling(console, result)
-    suite = "scaling-quick" if quick else "scaling"  # a rehearsal must not take the place of a measurement
-    path = out or default_path(suite, result["environment"], torch.device(result["settings"]["device"]))
-    write_result(path, result)
-    console.print(f"written to {path}", soft_wrap=True, markup=False)
+    write(out or result_path("scaling", result, quick), result)
     if result["interrupted"]:
         ctx.exit(130)

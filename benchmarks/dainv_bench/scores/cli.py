@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
-from rich.console import Console
 
-from dainv.reporting import progress_bar
-from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.console import console, names, out_option, progress, result_path, write
 from dainv_bench.scores.suite import ScoresSettings, measure
 from dainv_bench.scores.table import print_scores
-
-console = Console(highlight=False)
 
 _default = ScoresSettings()
 _QUICK: dict[str, Any] = {"sizes": (32, 64), "rounds": 3}
@@ -35,39 +30,26 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Normalise after every convolution.")
 @click.option("--rounds", type=int, help=f"Times each is timed.  [default: {_default.rounds}]")
 @click.option("--quick", is_flag=True, help="Few images, few rounds: a rehearsal.")
-@click.option("--arms", default=",".join(_default.arms), help="What to compare with the forward passes.")
+@click.option(
+    "--arms", default=",".join(_default.arms), callback=names, help="What to compare with the forward passes."
+)
 @click.option("--memory-limit", default=_default.memory_limit, help="GiB; an arm known to need more is not run.")
 @click.option("--limit", default=_default.limit, help="Times the forward passes that streaming may cost.")
 @click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--seed", default=_default.seed, help="Of parameters, images, transformations and orders.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help=f"Where the JSON goes.  [default: {FOLDER}/scores--MACHINE--DEVICE.json, scores-quick--... with --quick]",
-)
+@out_option("scores")
 @click.pass_context
-def scores(ctx: click.Context, quick: bool, arms: str, out: Path | None, **options: Any) -> None:
+def scores(ctx: click.Context, quick: bool, out: Path | None, **options: Any) -> None:
     """Time and weigh the invariance scores of Eq. 2, side by side with the forward passes and with all pairs.
 
     Ends with exit code 1 where streaming costs more than the limit. Ctrl-C keeps the rounds that are finished.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    given["arms"] = tuple(name.strip() for name in arms.split(",") if name.strip())
     settings = ScoresSettings(**((_QUICK if quick else {}) | given))
-    progress = progress_bar(console)
-    progress.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
-    with progress:
-        task = progress.add_task("checking that all arms agree", total=None)
-
-        def on_progress(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total, refresh=True)
-
+    with progress("checking that all arms agree") as on_progress:
         result = measure(settings, on_progress)
     print_scores(console, result)
-    suite = "scores-quick" if quick else "scores"  # a rehearsal must not take the place of a measurement
-    path = out or default_path(suite, result["environment"], torch.device(result["settings"]["device"]))
-    write_result(path, result)
-    console.print(f"written to {path}", soft_wrap=True, markup=False)
+    write(out or result_path("scores", result, quick), result)
     if result["interrupted"]:
         ctx.exit(130)
     if result["verdict"] and result["verdict"]["verdict"] == "above":
