@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Read by torch when it is imported. Workers that each start threads on all cores would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # noqa: E402
 
 HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:
