@@ -9,10 +9,12 @@ import click
 
 from dainv import __version__
 from dainv.cli import CommandGroup
+from dainv_bench.compare.cli import compare
 from dainv_bench.compilation import TARGETS
 from dainv_bench.console import RESULT_FILE, console, names, out_option, progress, result_path, write
 from dainv_bench.gpu_cli import COMMANDS
 from dainv_bench.overhead import OverheadSettings, measure
+from dainv_bench.report.cli import report
 from dainv_bench.resources import README, default_resources_path, measure_resources, resources_summary, rewrite_readme
 from dainv_bench.results import FOLDER
 from dainv_bench.scaling.cli import scaling
@@ -108,5 +110,5 @@ def resources(targets: tuple[str, ...], out: Path | None) -> None:
         console.print(f"table in {README} rewritten", soft_wrap=True, markup=False)
 
 
-for command in (*COMMANDS, scores, scaling):
+for command in (*COMMANDS, scores, scaling, report, compare):
     main.add_command(command)

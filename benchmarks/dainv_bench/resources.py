@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.runs import write_atomically
+from dainv_bench.blocks import rewrite_block
 from dainv_bench.compilation import TARGETS, VARIANTS, Compiled, Variant
 from dainv_bench.results import FOLDER, SCHEMA
 
@@ -25,7 +25,6 @@ SUITE = "kernel-resources"
 README = Path("kernels/README.md")
 # Sides of the tiles that are not all of a kernel's constants, once each: a pair of samples has two.
 _TILES = {"pair_tiles_kernel": ("BLOCK", "BLOCK", "BLOCK_D"), "matrix_kernel": ("BLOCK", "BLOCK")}
-_BLOCK = re.compile(r"(?<=<!-- resources -->\n).*?(?=<!-- /resources -->)", re.DOTALL)
 
 
 class KernelResources(TypedDict):
@@ -165,19 +164,18 @@ def default_resources_path(result: ResourcesResult) -> Path:
 
 def committed_results(folder: Path = FOLDER) -> list[ResourcesResult]:
     """All results in the folder, that of the newest Triton first."""
-    results = [json.loads(path.read_text()) for path in folder.glob(f"{SUITE}--*.json")]
+    return newest_first([json.loads(path.read_text()) for path in folder.glob(f"{SUITE}--*.json")])
+
+
+def newest_first(results: Iterable[ResourcesResult]) -> list[ResourcesResult]:
+    """By the version of Triton."""
     return sorted(results, key=lambda result: [int(part) for part in re.findall(r"\d+", _triton(result))], reverse=True)
 
 
 def rewrite_readme() -> bool:
     """Bring the table in kernels/README.md up to date with the results; False where there is no such table."""
     results = committed_results()
-    text = README.read_text() if README.is_file() else ""
-    if not results or not _BLOCK.search(text):
-        return False
-    content = _BLOCK.sub(lambda _: resources_markdown(results), text).encode()
-    write_atomically(README, lambda file: file.write(content))
-    return True
+    return bool(results) and rewrite_block(README, "resources", resources_markdown(results))
 
 
 def resources_markdown(results: list[ResourcesResult]) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 MINIMUM_ROUNDS = 3  # of fewer, resampling says nothing
 _RESAMPLES = 10_000
+_RESAMPLES_OF_TWO = 2_000  # a comparison makes hundreds of intervals
 _COVERAGE = 0.95
 
 
@@ -44,6 +45,24 @@ def median_interval(samples: npt.ArrayLike, seed: int = 0) -> Interval:
     drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
     low, high = np.quantile(np.median(values[drawn], axis=1), [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
     return Interval(median=float(np.median(values)), low=float(low), high=float(high))
+
+
+def ratio_interval(samples: npt.ArrayLike, reference: npt.ArrayLike, seed: int = 0) -> Interval:
+    """The ratio of two medians, and its range over resamples of both: for rounds that are not the same.
+
+    Args:
+        samples: positive numbers.
+        reference: positive numbers, of the same unit; may be more or fewer.
+        seed: of the resampling; the same samples give the same interval.
+    """
+    generator = np.random.default_rng(seed)
+    medians = []
+    for values in (np.asarray(samples, dtype=np.float64), np.asarray(reference, dtype=np.float64)):
+        drawn = generator.integers(len(values), size=(_RESAMPLES_OF_TWO, len(values)))
+        medians.append((float(np.median(values)), np.median(values[drawn], axis=1)))
+    (above, resampled_above), (below, resampled_below) = medians
+    low, high = np.quantile(resampled_above / resampled_below, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
+    return Interval(median=above / below, low=float(low), high=float(high))
 
 
 def judge(overhead: Interval, limit: float) -> str:

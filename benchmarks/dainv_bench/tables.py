@@ -16,6 +16,13 @@ def _interval(value: Interval) -> str:
     return f"{value['low']:+.1f} to {value['high']:+.1f} %"
 
 
+def readable_time(milliseconds: float) -> str:
+    """Three digits and the unit that suits them."""
+    unit, one = next((unit for unit in (("s", 1e3), ("ms", 1.0)) if milliseconds >= 0.9995 * unit[1]), ("µs", 1e-3))
+    value = milliseconds / one
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+
+
 def _row(name: str, arm: ArmResult, with_memory: bool) -> list[str]:
     if arm["not_run"] is not None:
         return [name, "not run"]
@@ -38,11 +45,21 @@ def _unit(settings: dict[str, Any]) -> str:
     return "training step"
 
 
+def _network(settings: dict[str, Any]) -> tuple[str, str]:
+    """What is unlike the published one: normalisation, width."""
+    norm = " with batch norm" if settings["batch_norm"] else ""
+    return norm, "" if settings["width"] == 1 else f", width {settings['width']:g}"
+
+
+def _milliseconds(arm: ArmResult) -> str:
+    value = arm["median_milliseconds"] or 0
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.2f} ms"
+
+
 def print_overhead(console: Console, result: OverheadResult) -> None:
     """The table of ``dainv-bench overhead``, what to know about it, and the verdict."""
     settings, arms = result["settings"], result["arms"]
-    norm = " with batch norm" if settings["batch_norm"] else ""
-    width = "" if settings["width"] == 1 else f", width {settings['width']:g}"
+    norm, width = _network(settings)
     console.print(
         Text(
             f"All-CNN-C {_unit(settings)}{norm}{width}, {settings['batch_size']} = {settings['n_images']} images "
@@ -97,24 +114,25 @@ def _verdict_line(result: OverheadResult) -> str:
 def overhead_markdown(result: OverheadResult) -> str:
     """The same in Markdown, for a README."""
     settings, environment = result["settings"], result["environment"]
-    rows = ["| arm | step | overhead | 95 % interval |", "|---|---|---|---|"]
+    norm, width = _network(settings)
+    epoch = bool(settings.get("data"))
+    rows = [f"| arm | {'epoch' if epoch else 'step'} | overhead | 95 % interval |", "|---|---|---|---|"]
     for name, arm in result["arms"].items():
         overhead = arm["overhead_percent"]
         if arm["not_run"] is not None:
             rows.append(f"| `{name}` | not run | | |")
         elif overhead is None:
-            rows.append(f"| `{name}` | {arm['median_milliseconds']:.0f} ms | | |")
+            rows.append(f"| `{name}` | {_milliseconds(arm)} | | |")
         else:
-            rows.append(
-                f"| `{name}` | {arm['median_milliseconds']:.0f} ms | {overhead['median']:+.1f} % "
-                f"| {_interval(overhead)} |"
-            )
+            rows.append(f"| `{name}` | {_milliseconds(arm)} | {overhead['median']:+.1f} % | {_interval(overhead)} |")
     where = f"{environment['cpu_count']} CPU cores ({environment['cpu']})"
     if settings["device"] != "cpu":
         where = ", ".join(environment["cuda_devices"])
+    unit = _unit(settings)
+    torch = environment["libraries"]["torch"]
     caption = (
-        f"Training step of All-CNN-C, batch {settings['batch_size']} = {settings['n_images']} images × "
-        f"{settings['views']} views, {settings['dtype']}, on {where}, torch {environment['libraries']['torch']}; "
+        f"{unit[0].upper()}{unit[1:]} of All-CNN-C{norm}{width}, batch {settings['batch_size']} = "
+        f"{settings['n_images']} images × {settings['views']} views, {settings['dtype']}, on {where}, torch {torch}; "
         f"medians of {len(result['orders'])} rounds, overhead paired within rounds."
     )
     return "\n".join([caption, "", *rows]) + "\n"

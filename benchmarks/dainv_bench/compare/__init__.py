@@ -1,0 +1,1 @@
+"""``dainv-bench compare``: what changed from one result to another, beyond noise."""

@@ -1,0 +1,1 @@
+"""``dainv-bench report``: results as a document with tables and figures."""
