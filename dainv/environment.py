@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,14 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _nvidia_driver() -> str | None:
+    try:
+        found = re.search(r"Kernel Module.*?(\d+(\.\d+)+)", Path("/proc/driver/nvidia/version").read_text())
+    except OSError:
+        return None
+    return found.group(1) if found else None
 
 
 def _git(*arguments: str) -> str | None:
@@ -60,5 +69,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda_devices": devices,
         "cuda": torch.version.cuda,
+        "nvidia_driver": _nvidia_driver() if devices else None,
         "backends": backend_status(),
     }

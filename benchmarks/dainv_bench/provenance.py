@@ -12,7 +12,10 @@ def machine_of(result: Mapping[str, Any]) -> str:
     host = f"{environment['cpu']} ({environment['cpu_count']} CPUs, threads: {environment['threads']})"
     on_cpu = result.get("settings", {}).get("device") == "cpu"
     gpus = [] if on_cpu else environment["cuda_devices"]
-    return f"{', '.join(gpus)} in {host}, CUDA {environment['cuda']}" if gpus else host
+    if not gpus:
+        return host
+    driver = environment.get("nvidia_driver")
+    return f"{', '.join(gpus)} in {host}, CUDA {environment['cuda']}{f', driver {driver}' if driver else ''}"
 
 
 def commit_of(result: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from dainv_bench.reading import stages_of
 
 _MACHINE = ("system", "cpu", "cpu_count", "cuda_devices", "settings.device")
-_VERSIONS = ("dainv", "commit", "uncommitted_changes", "python", "libraries", "cuda", "backends")
+_VERSIONS = ("dainv", "commit", "uncommitted_changes", "python", "libraries", "cuda", "nvidia_driver", "backends")
 _LONGEST = 60
 
 
