@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dainv._version import __version__
 from dainv.errors import UserError
+from dainv.runs import CHECKPOINTS
 from dainv.settings import TrainSettings
 
 console = Console(highlight=False)
@@ -49,6 +50,7 @@ _default = TrainSettings()
 @click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
 @click.option("--run-dir", default=None, help="The run directory.  [default: runs/DATA-ARM-DATE]")
 @click.option("--resume", is_flag=True, help="Continue the run in --run-dir.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do and what it would cost, and write nothing.")
 @click.option("--epochs", default=_default.epochs, help="Epochs; the learning-rate milestones scale along.")
 @click.option("--steps", type=int, default=None, help="Updates in all, instead of --epochs.")
 @click.option("--batch-size", default=_default.batch_size, help="B, samples in a batch.")
@@ -58,6 +60,13 @@ _default = TrainSettings()
     "--interpolation", type=click.Choice(["bilinear", "nearest"]), default=_default.interpolation, help="Of the warp."
 )
 @click.option("--alpha", default=_default.alpha, help="Share of the invariance losses (Eq. 4); 0 is the baseline.")
+@click.option(
+    "--alpha-schedule",
+    default=_default.alpha_schedule,
+    metavar="EPOCH:FACTOR,...",
+    help="Multiply alpha at epochs of 350, which scale along with --epochs.  [default: none]",
+    show_default=False,
+)
 @click.option("--spread", default=_default.spread, help="Weight of the last layer over that of the first.")
 @click.option("--scheme", default=_default.scheme, help="Growth of the weights: exponential, linear or uniform.")
 @click.option(
@@ -72,21 +81,26 @@ _default = TrainSettings()
 @click.option("--learning-rate", default=_default.learning_rate, help="Of SGD.")
 @click.option("--momentum", default=_default.momentum, help="Nesterov momentum.")
 @click.option("--weight-decay", default=_default.weight_decay, help="L2 penalty; the paper has none.")
+@click.option("--clip-gradients", type=float, default=None, metavar="NORM", help="Largest norm of all gradients.")
 @click.option("--seed", default=_default.seed, help="Of initialisation, order and augmentation.")
 @click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--deterministic", is_flag=True, help="Same bits every time on the same machine.")
 @click.option(
     "--checkpoint-minutes", default=_default.checkpoint_minutes, help="Longest time between checkpoints in an epoch."
 )
+@click.option(
+    "--tensorboard/--no-tensorboard", default=_default.tensorboard, help="Write the curves as TensorBoard events, too."
+)
 @click.pass_context
-def train(ctx: click.Context, run_dir: str | None, resume: bool, **options: Any) -> None:
+def train(ctx: click.Context, run_dir: str | None, resume: bool, dry_run: bool, **options: Any) -> None:
     """Train All-CNN-C with the invariance objective (Eq. 4).
 
     The defaults are the published run. Everything ends up in a run directory, which `dainv analyze` reads.
     """
     from dainv.data import load_data
+    from dainv.plan import make_plan, show
     from dainv.reporting import ConsoleReporter
-    from dainv.training import Interrupted
+    from dainv.signals import Interrupted
     from dainv.training import train as run_training
 
     if resume:
@@ -94,10 +108,15 @@ def train(ctx: click.Context, run_dir: str | None, resume: bool, **options: Any)
             raise UserError("--resume: say which run with --run-dir")
         options = _resumed_options(ctx, run_dir, options)
     settings = TrainSettings(**options)
+    data = load_data(settings.data, root=settings.data_root, image_size=settings.image_size, download=not dry_run)
+    if dry_run:
+        with ConsoleReporter(console) as reporter:
+            plan = make_plan(settings, data, reporter)
+        console.print(show(plan))
+        return
     if run_dir is None:
         arm = "invariance" if settings.alpha else "baseline"
         run_dir = f"runs/{Path(settings.data).stem}-{arm}-{datetime.now():%Y%m%d-%H%M%S}"
-    data = load_data(settings.data, root=settings.data_root, image_size=settings.image_size)
     try:
         with ConsoleReporter(console) as reporter:
             run = run_training(settings, data, run_dir, reporter, resume=resume)
@@ -121,26 +140,33 @@ def _resumed_options(ctx: click.Context, run_dir: str, options: dict[str, Any]) 
 
 @main.command(short_help="Accuracy of a trained run.")
 @click.argument("run_dir")
+@click.option(
+    "--checkpoint", type=click.Choice(CHECKPOINTS), default="newest", help="best has the highest test accuracy."
+)
 @click.option("--data", default=None, help="Other data than the run was trained on.")
 @click.option("--data-root", default=None, help="Where downloads go.  [default: where those of the run went]")
 @click.option("--batch-size", default=500, help="Images at a time.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-def evaluate(run_dir: str, data: str | None, data_root: str | None, batch_size: int, device: str) -> None:
-    """Accuracy and cross-entropy of a run's newest checkpoint, on training and test images as they are."""
+def evaluate(
+    run_dir: str, checkpoint: str, data: str | None, data_root: str | None, batch_size: int, device: str
+) -> None:
+    """Accuracy and cross-entropy of a run's checkpoint, on training and test images as they are."""
     from dainv.data import load_data
     from dainv.devices import resolve_device
     from dainv.evaluation import accuracy
     from dainv.models.loading import model_from_run
     from dainv.runs import RunDirectory
 
-    run = RunDirectory.open(run_dir)
+    run = RunDirectory.open(run_dir, checkpoint)
     settings = run.config["settings"]
     images = load_data(
         data or settings["data"], root=data_root or settings["data_root"], image_size=settings["image_size"]
     )
     place = resolve_device(device)
     model = model_from_run(run).to(place)
-    table = Table("images", "number", "accuracy", "cross-entropy", title=f"{run.name} on {images.name}")
+    table = Table(
+        "images", "number", "accuracy", "cross-entropy", title=f"{run.name}, {checkpoint} checkpoint, on {images.name}"
+    )
     for name, split in (("test", images.test), ("training", images.train)):
         result = accuracy(model, split.to(place), batch_size)
         table.add_row(name, str(len(split)), f"{100 * result['accuracy']:.2f} %", f"{result['loss']:.4f}")

@@ -70,7 +70,9 @@ class ImageData:
         return digest.hexdigest()
 
 
-def load_data(source: str, *, root: str | Path = "data", image_size: int | None = None) -> ImageData:
+def load_data(
+    source: str, *, root: str | Path = "data", image_size: int | None = None, download: bool = True
+) -> ImageData:
     """Load a data set.
 
     Args:
@@ -79,12 +81,13 @@ def load_data(source: str, *, root: str | Path = "data", image_size: int | None 
             a folder with ``train/`` and ``test/``, one subfolder a class in each.
         root: where downloads go.
         image_size: side in pixels that images of a folder are resized to; not needed where all have one size.
+        download: whether what is not there may be downloaded; a dry run writes nothing.
 
     Raises:
         UserError: data absent, malformed or not downloadable; the message says which file and what to do.
     """
     if source in _NAMED:
-        data = _NAMED[source](Path(root))
+        data = _NAMED[source](Path(root), download)
     else:
         path = Path(source)
         if path.is_dir():
@@ -111,17 +114,21 @@ def _nhwc(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
-def _torchvision(name: str) -> Callable[[Path], ImageData]:
-    def load(root: Path) -> ImageData:
+def _torchvision(name: str) -> Callable[[Path, bool], ImageData]:
+    def load(root: Path, download: bool) -> ImageData:
         from torchvision import datasets
 
         dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
         existed = root.exists()
         try:
-            train, test = (dataset(str(root), train=train, download=True) for train in (True, False))
+            train, test = (dataset(str(root), train=train, download=download) for train in (True, False))
         except Exception as error:  # torchvision lets urllib's, tarfile's and its own errors through
             if not existed and root.exists() and not any(root.iterdir()):
                 root.rmdir()
+            if not download:
+                raise UserError(
+                    f"{name}: not in {root}, and a dry run downloads nothing; --data digits is here"
+                ) from None
             raise UserError(
                 f"{name}: cannot be downloaded to {root} ({error}); fetch it on another machine and put it there, "
                 "or pass --data FILE.npz"
@@ -132,7 +139,7 @@ def _torchvision(name: str) -> Callable[[Path], ImageData]:
     return load
 
 
-def _digits(_root: Path) -> ImageData:
+def _digits(_root: Path, _download: bool) -> ImageData:
     """1,797 digits of 8 x 8 pixels: the first four fifths of each class to train, the rest to test."""
     from sklearn.datasets import load_digits
 
@@ -217,7 +224,7 @@ def _folder(path: Path, image_size: int | None) -> ImageData:
     return ImageData(path.resolve().name, splits[0], splits[1], tuple(classes[0]))
 
 
-_NAMED: dict[str, Callable[[Path], ImageData]] = {
+_NAMED: dict[str, Callable[[Path, bool], ImageData]] = {
     "cifar10": _torchvision("cifar10"),
     "cifar100": _torchvision("cifar100"),
     "digits": _digits,

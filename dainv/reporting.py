@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+
+class Reporter(Protocol):
+    """Who is told how training goes."""
+
+    def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
+        """Every step, or every so many where reading the loss makes the host wait for the device."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """After an epoch, with what went into metrics.jsonl."""
+
+    def message(self, text: str) -> None:
+        """Something worth knowing."""
 
 
 def progress_bar(console: Console) -> Progress:

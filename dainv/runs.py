@@ -20,6 +20,8 @@ import torch
 from dainv.errors import UserError
 
 _CHECKPOINTS_KEPT = 2
+CHECKPOINTS = ("newest", "best")  # which one to read
+_LEFTOVER = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|step-\d+\.pt|best\.pt)\..+")
 
 # Results of the analysis, in the run's analysis/ folder.
 SCORES = "scores.npz"
@@ -68,17 +70,36 @@ def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
+def _read_state(path: Path, device: torch.device | str) -> dict[str, Any]:
+    """What a checkpoint holds.
+
+    Raises:
+        ValueError: the file is damaged; says how in one line.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if (bad := archive.testzip()) is not None:
+                raise ValueError(f"wrong checksum of {bad}")
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state["step"], state["model"]
+        return state
+    except Exception as error:  # whatever a damaged file makes torch.load raise
+        raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+
+
 class RunDirectory:
     """A training run on disk.
 
     Attributes:
         path: the directory.
         name: its last component.
+        checkpoint: which checkpoint is read from it, ``"newest"`` or ``"best"``.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, checkpoint: str = "newest") -> None:
         self.path = Path(path)
         self.name = self.path.resolve().name
+        self.checkpoint = checkpoint
 
     @classmethod
     def create(cls, path: str | Path, config: dict[str, Any], environment: dict[str, Any]) -> RunDirectory:
@@ -95,13 +116,17 @@ class RunDirectory:
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
+    def open(cls, path: str | Path, checkpoint: str = "newest") -> RunDirectory:
         """Open an existing run directory.
+
+        Args:
+            path: the directory.
+            checkpoint: which checkpoint to read from it, ``"newest"`` or ``"best"``.
 
         Raises:
             UserError: there is none at this path.
         """
-        run = cls(path)
+        run = cls(path, checkpoint)
         if not run.path.is_dir():
             raise UserError(f"{path}: no such run directory")
         if not (run.path / "config.json").is_file():
@@ -133,11 +158,14 @@ class RunDirectory:
         if not path.exists():
             return []
         records = []
-        for line in path.read_text().splitlines():
+        for line in path.read_bytes().splitlines():
             try:
-                records.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+            except ValueError:  # what a crash leaves need not even be text
                 break
+            if not isinstance(record, dict):
+                break
+            records.append(record)
         return records
 
     def append_metrics(self, record: dict[str, Any]) -> None:
@@ -157,6 +185,12 @@ class RunDirectory:
         lines = "".join(json.dumps(record) + "\n" for record in kept).encode()
         write_atomically(self.path / "metrics.jsonl", lambda file: file.write(lines))
 
+    def remove_leftovers(self) -> None:
+        """Remove what a run left that was killed while it wrote a file."""
+        for file in (*self.path.glob(".*"), *(self.path / "checkpoints").glob(".*")):
+            if _LEFTOVER.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Save a state, which holds its ``"step"``, and remove all but the newest two."""
         folder = self.path / "checkpoints"
@@ -164,35 +198,49 @@ class RunDirectory:
         for old in self.checkpoints()[:-_CHECKPOINTS_KEPT]:
             old.unlink(missing_ok=True)
 
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Save the state of the highest test accuracy so far, in place of the one before."""
+        write_atomically(self._best, lambda file: torch.save(state, file))
+
+    @property
+    def _best(self) -> Path:
+        return self.path / "checkpoints" / "best.pt"
+
     def checkpoints(self) -> list[Path]:
-        """Checkpoint files, oldest first."""
+        """Checkpoint files but the best, oldest first."""
         folder = self.path / "checkpoints"
         return sorted(p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", p.name))
 
     def load_checkpoint(
         self, device: torch.device | str = "cpu", warn: Callable[[str], None] = lambda _: None
     ) -> dict[str, Any]:
-        """Newest state that can be read.
+        """Newest state that can be read, or the best.
 
         Args:
             device: where to put the tensors.
             warn: told about every checkpoint that is damaged and passed over.
 
         Raises:
-            UserError: no checkpoint can be read.
+            UserError: no checkpoint can be read, or not the best.
         """
+        if self.checkpoint == "best":
+            if not self._best.exists():
+                raise UserError(f"{self._best}: there is none; --checkpoint newest takes the newest")
+            try:
+                return _read_state(self._best, device)
+            except ValueError as reason:
+                raise UserError(f"{self._best}: damaged ({reason}); --checkpoint newest takes the newest") from None
         for path in reversed(self.checkpoints()):
             try:
-                with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-                    if (bad := archive.testzip()) is not None:
-                        raise ValueError(f"wrong checksum of {bad}")
-                state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-                state["step"], state["model"]
-                return state
-            except Exception as error:  # whatever a damaged file makes torch.load raise
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                return _read_state(path, device)
+            except ValueError as reason:
                 warn(f"{path.name} is damaged ({reason}); using the one before it")
         raise UserError(f"{self.path}: no readable checkpoint")
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """Folder of TensorBoard's events."""
+        return self.path / "tensorboard"
 
     def analysis_path(self, name: str) -> Path:
         """Path of a result of the analysis; the folder is made if needed."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from dainv.errors import UserError
 from dainv.objective import SCHEMES
+from dainv.schedule import begins, multiplied, parse_alpha_schedule
 
 # Settings that a resumed run may change: where things are and how often to save, not what is computed.
-RESUMABLE = ("data", "data_root", "device", "checkpoint_minutes")
+RESUMABLE = ("data", "data_root", "device", "checkpoint_minutes", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainSettings:
     augmentation: str = "heavier"
     interpolation: str = "bilinear"
     alpha: float = 0.1
+    alpha_schedule: str = ""
     spread: float = 10.0
     scheme: str = "exponential"
     normalization: str = "pairs"
@@ -38,10 +40,12 @@ class TrainSettings:
     milestones: tuple[int, ...] = (200, 250, 300)
     milestone_epochs: int = 350
     decay: float = 0.1
+    clip_gradients: float | None = None
     seed: int = 0
     device: str = "auto"
     deterministic: bool = False
     checkpoint_minutes: float = 5.0
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         """Reject what cannot be trained.
@@ -65,8 +69,11 @@ class TrainSettings:
             raise UserError(f"--alpha: expected a share from 0 to 1, got {self.alpha}")
         if self.spread <= 0 or self.width <= 0 or self.learning_rate <= 0:
             raise UserError("--spread, --width and --learning-rate have to be positive")
+        if self.clip_gradients is not None and not self.clip_gradients > 0:
+            raise UserError(f"--clip-gradients: expected a positive norm, got {self.clip_gradients}")
         if self.scheme not in SCHEMES:
             raise UserError(f"--scheme: expected one of {', '.join(SCHEMES)}, got {self.scheme}")
+        parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)
 
     @property
     def images_per_step(self) -> int:
@@ -83,5 +90,11 @@ class TrainSettings:
 
     def learning_rate_at(self, epoch: int, n_epochs: int) -> float:
         """Learning rate during an epoch, counted from 0; the milestones are scaled from 350 epochs to ``n_epochs``."""
-        passed = sum(-(-milestone * n_epochs // self.milestone_epochs) <= epoch for milestone in self.milestones)
+        passed = sum(begins(milestone, n_epochs, self.milestone_epochs) <= epoch for milestone in self.milestones)
         return self.learning_rate * self.decay**passed
+
+    def alpha_at(self, epoch: int, n_epochs: int) -> float:
+        """Alpha during an epoch, counted from 0; its schedule is scaled like the milestones."""
+        schedule = parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)
+        passed = [factor for start, factor in schedule if begins(start, n_epochs, self.milestone_epochs) <= epoch]
+        return multiplied(self.alpha, passed)

@@ -6,14 +6,10 @@ import copy
 import json
 import math
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,60 +17,24 @@ from torch.nn import functional
 
 from dainv.augment import augmentation
 from dainv.data import ImageData, ImageSplit, ViewSampler
-from dainv.devices import resolve_device
+from dainv.devices import resolve_backend, resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.evaluation import accuracy
 from dainv.models.loading import model_from_config
 from dainv.objective import layer_weights, weigh
+from dainv.phases import PhaseClock
+from dainv.reporting import Reporter
 from dainv.runs import RunDirectory
 from dainv.settings import RESUMABLE, TrainSettings
+from dainv.signals import Interrupted, StopSignals
 from dainv.taps import evaluating
+from dainv.tensorboard import TensorBoardReporter
 from dainv_kernels import Groups
 
 # Columns of the table of losses that come before those of the layers.
 _TOTAL, _TASK, _ACCURACY, _LAYERS = 0, 1, 2, 3
 _GPU_CHECK_EVERY = 100  # steps between looks at the losses where a look makes the host wait for the device
-
-
-class Interrupted(Exception):  # not an error: the state is saved
-    """SIGTERM or Ctrl-C; the state was saved before this was raised."""
-
-
-class Reporter(Protocol):
-    """Who is told how training goes."""
-
-    def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
-        """Every step, or every so many where reading the loss makes the host wait for the device."""
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """After an epoch, with what went into metrics.jsonl."""
-
-    def message(self, text: str) -> None:
-        """Something worth knowing."""
-
-
-def resolve_backend(settings: TrainSettings, device: torch.device, message: Callable[[str], None]) -> str:
-    """The operator's backend: the one asked for, else Triton for a fused run where it works, else torch.
-
-    Raises:
-        UserError: the backend asked for by name does not work here.
-    """
-    from dainv_kernels.backends import choose_backend
-
-    probe = torch.empty(1, device=device)
-    if settings.backend is not None:
-        try:
-            return choose_backend(settings.backend, probe)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"--backend: {error}") from None
-    if not settings.fused:
-        return "torch"
-    try:
-        return choose_backend("triton", probe)
-    except RuntimeError as error:
-        message(f"--fused: {error}; the closed form in torch runs instead")
-        return "torch"
 
 
 class Trainer:
@@ -109,7 +69,6 @@ class Trainer:
         }
         self.model = model_from_config({"model": description}).to(self.device).to(memory_format=torch.channels_last)
         self.layers = self.model.layer_names
-        self.weights = layer_weights(len(self.layers), settings.alpha, settings.spread, settings.scheme)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=settings.learning_rate,
@@ -125,6 +84,8 @@ class Trainer:
         self.groups = Groups.consecutive(settings.images_per_step, settings.views, self.device)
         self.control = self._control_batch()
         self.step = 0
+        self.clock = PhaseClock(self.device)
+        self._prepare_epoch(0)
         self.losses = torch.zeros(self.steps_per_epoch, _LAYERS + len(self.layers), device=self.device)
         self.config: dict[str, Any] = {
             "settings": asdict(settings),
@@ -138,12 +99,22 @@ class Trainer:
                 "sha256": data.fingerprint(),
             },
             "layers": list(self.layers),
-            "weights": list(self.weights),
+            "weights": list(self._weights_of(settings.alpha)),
             "backend": self.backend,
             "device": str(self.device),
             "steps_per_epoch": self.steps_per_epoch,
             "total_steps": self.total_steps,
         }
+
+    def _weights_of(self, alpha: float) -> tuple[float, ...]:
+        return layer_weights(len(self.layers), alpha, self.settings.spread, self.settings.scheme)
+
+    def _prepare_epoch(self, epoch: int) -> None:
+        """What the schedule says for an epoch, counted from 0."""
+        self.alpha = self.settings.alpha_at(epoch, self.n_epochs)
+        self.weights = self._weights_of(self.alpha)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(epoch, self.n_epochs)
 
     def _control_batch(self) -> tuple[Tensor, Groups]:
         """One batch of test images, the same views in every epoch and in every run with this seed."""
@@ -170,13 +141,25 @@ class Trainer:
             backend=self.backend,
         )
 
-    def _objective(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Total loss, and a row of the table of losses."""
-        logits, losses = self._losses(views, self.groups, self.weights)
-        objective = weigh(functional.cross_entropy(logits, labels), losses, self.weights)
-        correct = (logits.argmax(1) == labels).float().mean()
-        row = [objective.total, objective.task, correct, *objective.invariance.values()]
-        return objective.total, torch.stack([value.detach().float() for value in row])
+    def forward(self, step: int) -> tuple[Tensor, Tensor]:
+        """Total loss of a step's batch (Eq. 4), and a row of the table of losses."""
+        with self.clock.step_phase("data"):
+            views, labels = self._training_batch(step)
+        with self.clock.step_phase("update"):
+            logits, losses = self._losses(views, self.groups, self.weights)
+            objective = weigh(functional.cross_entropy(logits, labels), losses, self.weights)
+            correct = (logits.argmax(1) == labels).float().mean()
+            row = [objective.total, objective.task, correct, *objective.invariance.values()]
+            return objective.total, torch.stack([value.detach().float() for value in row])
+
+    def update(self, total: Tensor) -> None:
+        """The backward pass and a step of the optimizer."""
+        with self.clock.step_phase("update"):
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            if self.settings.clip_gradients is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradients)
+            self.optimizer.step()
 
     def _control_losses(self) -> dict[str, float]:
         views, groups = self.control
@@ -219,24 +202,28 @@ class Trainer:
 
     def _record(self, epoch: int, n_steps: int, seconds: float) -> dict[str, Any]:
         means = self.losses[:n_steps].double().mean(0).tolist()
+        with self.clock.phase("evaluation"):
+            control, test = self._control_losses(), accuracy(self.model, self.data.test)
         return {
             "epoch": epoch,
             "step": self.step,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "alpha": self.alpha,
             "train": {
                 "loss": means[_TOTAL],
                 "task": means[_TASK],
                 "accuracy": means[_ACCURACY],
                 "invariance": dict(zip(self.layers, means[_LAYERS:], strict=True)),
             },
-            "control": {"invariance": self._control_losses()},
-            "test": accuracy(self.model, self.data.test),
+            "control": {"invariance": control},
+            "test": test,
             "images_per_second": n_steps * self.settings.batch_size / seconds if seconds else None,
             "seconds": seconds,
+            "phase_seconds": self.clock.record(),
         }
 
     def state(self, seconds: float) -> dict[str, Any]:
-        """All that a resumed run needs to end in the same bits."""
+        """All that a resumed run needs to end in the same bits, and the time spent on the epoch so far."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -245,6 +232,7 @@ class Trainer:
             "torch_generator": torch.get_rng_state(),
             "epoch_losses": self.losses,
             "epoch_seconds": seconds,
+            "epoch_phase_seconds": dict(self.clock.seconds),
         }
 
     def _restore(self, state: dict[str, Any]) -> float:
@@ -254,6 +242,7 @@ class Trainer:
         self.draws.set_state(state["augmentation_generator"].cpu())
         torch.set_rng_state(state["torch_generator"].cpu())
         self.losses.copy_(state["epoch_losses"])
+        self.clock = PhaseClock(self.device, state.get("epoch_phase_seconds"))
         return float(state["epoch_seconds"])
 
     def run(self, run: RunDirectory, *, resume: bool) -> None:
@@ -268,10 +257,12 @@ class Trainer:
             UserError: a loss that is not a number, or a file that cannot be written.
         """
         seconds = 0.0
-        with _Signals() as signals:
+        with StopSignals() as signals:
+            run.remove_leftovers()
             if resume and run.checkpoints():
                 seconds = self._restore(run.load_checkpoint(self.device, self.reporter.message))
                 run.keep_metrics_until(self.step)
+                self._save_best(run)  # it may have been stopped just before that
                 self.reporter.message(f"resuming at step {self.step} of {self.total_steps}")
             else:
                 run.keep_metrics_until(-1)
@@ -284,27 +275,23 @@ class Trainer:
         """Epoch 0: the first training batch and the test set as the untrained network sees them."""
         untouched = copy.deepcopy(self.state(0.0))  # a look must not move generators or running averages
         with torch.no_grad():
-            row = self._objective(*self._training_batch(0))[1]
+            row = self.forward(0)[1]
         self._restore(untouched)
         self.losses[0] = row
-        record = self._record(0, 1, 0.0)
-        run.append_metrics(record)
-        run.save_checkpoint(self.state(0.0))
-        self.reporter.epoch(record)
+        self._end_epoch(run, self._record(0, 1, 0.0))
 
-    def _epoch(self, run: RunDirectory, signals: _Signals, seconds: float) -> None:
+    def _epoch(self, run: RunDirectory, signals: StopSignals, seconds: float) -> None:
         """One epoch, or the rest of one of which ``seconds`` have passed before."""
         epoch = self.step // self.steps_per_epoch
         stop = min((epoch + 1) * self.steps_per_epoch, self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate_at(epoch, self.n_epochs)
+        self._prepare_epoch(epoch)
         self.model.train()
         check_every = 1 if self.device.type == "cpu" else _GPU_CHECK_EVERY
         started = saved = time.perf_counter()
         begun = started - seconds
         first = checked = self.step
         while self.step < stop:
-            total, row = self._objective(*self._training_batch(self.step))
+            total, row = self.forward(self.step)
             self.losses[self.step % self.steps_per_epoch] = row
             self.step += 1
             interrupted = signals.received
@@ -314,50 +301,32 @@ class Trainer:
                 checked = self.step
                 speed = (self.step - first) * self.settings.batch_size / (time.perf_counter() - started)
                 self.reporter.step(self.step, self.total_steps, epoch + 1, float(row[_TOTAL]), speed)
-            self.optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            self.optimizer.step()
+            self.update(total)
             if save and self.step < stop:
                 self._check_weights()
                 run.save_checkpoint(self.state(time.perf_counter() - begun))
                 saved = time.perf_counter()
                 if interrupted:
                     raise Interrupted
+        self._check_weights()  # waits for the device
         seconds = time.perf_counter() - begun
-        self._check_weights()
-        record = self._record(epoch + 1, stop - epoch * self.steps_per_epoch, seconds)
-        run.append_metrics(record)  # first: a checkpoint without its record could not make it again
-        run.save_checkpoint(self.state(0.0))
-        self.reporter.epoch(record)
+        self._end_epoch(run, self._record(epoch + 1, stop - epoch * self.steps_per_epoch, seconds))
         if signals.received and self.step < self.total_steps:
             raise Interrupted
 
+    def _end_epoch(self, run: RunDirectory, record: dict[str, Any]) -> None:
+        run.append_metrics(record)  # first: a checkpoint without its record could not make it again
+        self.clock = PhaseClock(self.device)
+        run.save_checkpoint(self.state(0.0))
+        self._save_best(run)
+        self.reporter.epoch(record)
 
-class _Signals(AbstractContextManager["_Signals"]):
-    """Turns the first SIGTERM or Ctrl-C into a flag that the loop looks at after each step."""
-
-    def __init__(self) -> None:
-        self.received = False
-        self._before: dict[int, Any] = {}
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.received:  # a second time: the user means now
-            signal.signal(number, self._before[number])
-            raise KeyboardInterrupt
-        self.received = True
-        print("stopping after this step; the state will be saved", file=sys.stderr)
-
-    def __enter__(self) -> _Signals:
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
-        except ValueError:  # not the main thread, which alone may handle signals
-            pass
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def _save_best(self, run: RunDirectory) -> None:
+        """Keep the state at the end of an epoch if no epoch before had its test accuracy."""
+        accuracies = {record["step"]: record["test"]["accuracy"] for record in run.metrics()}
+        reached = accuracies.pop(self.step, None)  # none in the middle of an epoch
+        if reached is not None and all(reached > before for before in accuracies.values()):
+            run.save_best(self.state(0.0))
 
 
 def _refuse_changes(run: RunDirectory, config: dict[str, Any]) -> None:
@@ -367,12 +336,18 @@ def _refuse_changes(run: RunDirectory, config: dict[str, Any]) -> None:
         UserError: names the setting that differs.
     """
     started, now = run.config, json.loads(json.dumps(config))
+    # A run of an earlier version knows nothing of later settings: it was as their defaults are.
+    settings = {**json.loads(json.dumps(asdict(TrainSettings()))), **started["settings"]}
     for name, value in now["settings"].items():
-        if name not in RESUMABLE and started["settings"].get(name) != value:
+        if name not in RESUMABLE and settings[name] != value:
             option = name.replace("_", "-")
-            raise UserError(f"--resume: --{option} is {started['settings'].get(name)} in {run.path}, not {value}")
+            raise UserError(f"--resume: --{option} is {_shown(settings[name])} in {run.path}, not {_shown(value)}")
     if started["data"]["sha256"] != now["data"]["sha256"]:
         raise UserError(f"--resume: {now['settings']['data']} are other data than {run.path} was started with")
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value in (None, "") else str(value)
 
 
 def train(settings: TrainSettings, data: ImageData, run_path: str, reporter: Reporter, *, resume: bool) -> RunDirectory:
@@ -392,11 +367,14 @@ def train(settings: TrainSettings, data: ImageData, run_path: str, reporter: Rep
         UserError: what a user can mend.
         Interrupted: by a signal; the state is saved.
     """
-    trainer = Trainer(settings, data, reporter)
+    curves = TensorBoardReporter(reporter, RunDirectory(run_path)) if settings.tensorboard else None
+    trainer = Trainer(settings, data, curves or reporter)
     if resume:
         run = RunDirectory.open(run_path)
         _refuse_changes(run, trainer.config)
     else:
         run = RunDirectory.create(run_path, trainer.config, environment())
     trainer.run(run, resume=resume)
+    if curves is not None:
+        curves.close()
     return run

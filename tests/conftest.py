@@ -10,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Read by torch when it is imported. Workers that each start threads on all cores would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch  # noqa: E402
+import torch
 
 HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -38,6 +39,49 @@ def test_evaluate_agrees_with_the_last_record(run_dir):
     assert f"{100 * last['test']['accuracy']:.2f} %" in result.output
 
 
+def test_evaluate_takes_the_best_checkpoint(run_dir):
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    result = invoke("evaluate", run_dir, "--device", "cpu", "--checkpoint", "best")
+    assert result.exit_code == 0
+    assert f"{100 * max(record['test']['accuracy'] for record in records):.2f} %" in result.output
+    assert "best" in result.output
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_best_checkpoint_that_cannot_be_read_is_one_line(run_dir, tmp_path, damage):
+    shutil.copytree(run_dir, tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    if damage == "missing":
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:1000])
+    result = invoke("evaluate", tmp_path / "run", "--device", "cpu", "--checkpoint", "best")
+    assert result.exit_code == 1
+    assert "best.pt" in result.output
+    assert "--checkpoint newest" in result.output
+    assert result.output.count("\n") == 1
+    assert invoke("evaluate", tmp_path / "run", "--device", "cpu").exit_code == 0
+
+
+def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", *TRAIN, "--epochs", 350, "--dry-run", "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "90 an epoch, 31,500 in all (350 epochs)" in result.output
+    assert "nothing was written" in result.output
+    assert "\x1b" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_downloads_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", "--dry-run")
+    assert result.exit_code == 1
+    assert "cifar10: not in data" in result.output
+    assert result.output.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_layers_lists_names_shapes_and_dimensions():
     result = invoke("layers", "allcnn", "--pattern", "layer?")
     assert result.exit_code == 0
@@ -66,6 +110,8 @@ MISTAKES = {
     "unknown scheme": (["train", "--data", "digits", "--augmentation", "strong"], "heavier"),
     "unknown device": (["train", "--data", "digits", "--device", "tpu9"], "--device tpu9"),
     "unknown backend": (["train", "--data", "digits", "--backend", "fast"], "--backend"),
+    "alpha beyond 1": (["train", "--data", "digits", "--alpha-schedule", "0:11"], "alpha would become 1.1 at epoch 0"),
+    "norm of 0": (["train", "--data", "digits", "--clip-gradients", "0"], "--clip-gradients: expected a positive norm"),
     "resume without a run": (["train", "--resume"], "--run-dir"),
     "resume of nothing": (["train", "--resume", "--run-dir", "nothing"], "no such run directory"),
     "evaluate of nothing": (["evaluate", "nothing"], "no such run directory"),

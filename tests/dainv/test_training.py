@@ -8,30 +8,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from training_runs import SMALL, Recorder, comparable, run, tiny_data, weights_of
 
 from dainv import UserError, layer_weights
-from dainv.data import ImageData, ImageSplit, load_data
+from dainv.data import ImageData
 from dainv.runs import RunDirectory
 from dainv.settings import TrainSettings
-from dainv.training import Trainer, train
+from dainv.training import Trainer
 from dainv_kernels import available_backends
-
-SMALL = {"width": 0.05, "batch_size": 16, "views": 4, "data": "tiny", "deterministic": True, "device": "cpu"}
-
-
-class Recorder:
-    def __init__(self):
-        self.losses, self.records, self.messages = [], [], []
-
-    def step(self, step, total_steps, epoch, loss, images_per_second):
-        assert images_per_second > 0
-        self.losses.append(loss)
-
-    def epoch(self, record):
-        self.records.append(record)
-
-    def message(self, text):
-        self.messages.append(text)
 
 
 @pytest.fixture(autouse=True)
@@ -42,21 +26,7 @@ def _restore_determinism():
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Eighty digits at 16 × 16 pixels."""
-    data = load_data("digits")
-    part = ImageSplit(data.train.images[:64, :, ::2, ::2].contiguous(), data.train.labels[:64])
-    test = ImageSplit(data.test.images[:16, :, ::2, ::2].contiguous(), data.test.labels[:16])
-    return ImageData("tiny", part, test, data.classes)
-
-
-def run(tmp_path, data, name="run", resume=False, **changes):
-    recorder = Recorder()
-    settings = TrainSettings(**{**SMALL, **changes})
-    return train(settings, data, str(tmp_path / name), recorder, resume=resume), recorder
-
-
-def weights_of(run_directory):
-    return torch.cat([value.flatten() for value in run_directory.load_checkpoint()["model"].values()])
+    return tiny_data()
 
 
 def test_the_published_schedule():
@@ -223,13 +193,6 @@ def command(path, *extra):
         *("--views", "4", "--steps", "150", "--deterministic", "--checkpoint-minutes", "0.005"),
         *("--device", "cpu", "--run-dir", str(path), *extra),
     ]
-
-
-def comparable(directory):
-    records = directory.metrics()
-    for record in records:
-        del record["images_per_second"], record["seconds"]  # all that may differ is how long it took
-    return records
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,45 @@
+"""Where the time of an epoch goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class PhaseClock:
+    """Seconds spent in each phase of an epoch, by the host's clock.
+
+    On a GPU the host only queues the work of a step. To know how long a part of it took, the host would have to wait
+    for the device in every step, so the parts are not timed there.
+
+    Args:
+        device: that computes.
+        seconds: spent before, where the epoch was interrupted.
+    """
+
+    def __init__(self, device: torch.device, seconds: dict[str, float] | None = None) -> None:
+        self.seconds = dict(seconds or {})
+        self._times_steps = device.type == "cpu"
+
+    @contextmanager
+    def step_phase(self, name: str) -> Iterator[None]:
+        """Around a part of a step; where the device works on its own time, this does nothing."""
+        if not self._times_steps:
+            yield
+            return
+        with self.phase(name):
+            yield
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Around what ends with the results on the host."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+    def record(self) -> dict[str, float | None]:
+        """For the record of an epoch; None is what was not timed."""
+        return {name: self.seconds.get(name) for name in ("data", "update", "evaluation")}

@@ -1,0 +1,48 @@
+"""Small training runs, for the tests of training."""
+
+import torch
+
+from dainv.data import ImageData, ImageSplit, load_data
+from dainv.settings import TrainSettings
+from dainv.training import train
+
+SMALL = {"width": 0.05, "batch_size": 16, "views": 4, "data": "tiny", "deterministic": True, "device": "cpu"}
+
+
+class Recorder:
+    def __init__(self):
+        self.losses, self.records, self.messages = [], [], []
+
+    def step(self, step, total_steps, epoch, loss, images_per_second):
+        assert images_per_second > 0
+        self.losses.append(loss)
+
+    def epoch(self, record):
+        self.records.append(record)
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+def tiny_data():
+    """Eighty digits at 16 × 16 pixels."""
+    data = load_data("digits")
+    part = ImageSplit(data.train.images[:64, :, ::2, ::2].contiguous(), data.train.labels[:64])
+    test = ImageSplit(data.test.images[:16, :, ::2, ::2].contiguous(), data.test.labels[:16])
+    return ImageData("tiny", part, test, data.classes)
+
+
+def run(tmp_path, data, name="run", resume=False, **changes):
+    recorder = Recorder()
+    settings = TrainSettings(**{**SMALL, **changes})
+    return train(settings, data, str(tmp_path / name), recorder, resume=resume), recorder
+
+
+def weights_of(run_directory):
+    return torch.cat([value.flatten() for value in run_directory.load_checkpoint()["model"].values()])
+
+
+def comparable(directory):
+    """Its records without what may differ between two runs that end in the same bits: how long they took."""
+    timing = ("images_per_second", "seconds", "phase_seconds")
+    return [{key: value for key, value in record.items() if key not in timing} for record in directory.metrics()]
