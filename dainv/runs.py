@@ -106,14 +106,20 @@ class RunDirectory:
         """Start a run directory.
 
         Raises:
-            UserError: the path exists already and is not an empty directory, or cannot be written.
+            UserError: the path exists already and holds something, or cannot be written.
         """
         run = cls(path)
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if run.path.exists() and not run._is_free():
             raise UserError(f"{path}: exists already; continue it with --resume or choose another --run-dir")
         write_atomically(run.path / "environment.json", lambda file: file.write(_json_bytes(environment)))
         write_atomically(run.path / "config.json", lambda file: file.write(_json_bytes(config)))
         return run
+
+    def _is_free(self) -> bool:
+        """Whether a run can begin here: nothing is there but what one left that was killed before it had a config."""
+        return self.path.is_dir() and all(
+            file.name == "environment.json" or _LEFTOVER.fullmatch(file.name) for file in self.path.iterdir()
+        )
 
     @classmethod
     def open(cls, path: str | Path, checkpoint: str = "newest") -> RunDirectory:

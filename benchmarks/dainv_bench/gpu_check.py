@@ -197,7 +197,13 @@ def _run_stage(stage: Stage, arguments: str, seconds: float, folder: Path) -> tu
         command = [sys.executable, *shlex.split(filled)]
         with (folder / f"{stage.name}.log").open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=_root(), env=_environment(), stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=_root(),
+                env=_environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
             )
             try:
                 process.wait(seconds)
@@ -226,6 +232,11 @@ def _run_stage(stage: Stage, arguments: str, seconds: float, folder: Path) -> tu
         result=result,
     )
     return outcome, interrupted
+
+
+def _hear_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would its children, whom it is to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

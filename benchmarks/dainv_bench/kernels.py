@@ -45,7 +45,7 @@ class KernelSettings:
     batch_size: int = 128
     views: int = 8
     rounds: int = 20
-    seconds: float = math.inf
+    seconds: float = 480.0
     device: str = "auto"
     seed: int = 0
 
