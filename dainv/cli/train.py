@@ -1,0 +1,111 @@
+"""`dainv train`: options become settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from dainv.cli.console import console
+from dainv.errors import UserError
+from dainv.settings import TrainSettings
+
+_default = TrainSettings()
+
+
+@click.command(short_help="Train All-CNN-C with the invariance objective.")
+@click.option("--data", default=_default.data, help="cifar10, cifar100, digits, FILE.npz or a folder of images.")
+@click.option("--data-root", default=_default.data_root, help="Where downloads go.")
+@click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
+@click.option("--run-dir", default=None, help="The run directory.  [default: runs/DATA-ARM-DATE]")
+@click.option("--resume", is_flag=True, help="Continue the run in --run-dir.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do and what it would cost, and write nothing.")
+@click.option("--epochs", default=_default.epochs, help="Epochs; the learning-rate milestones scale along.")
+@click.option("--steps", type=int, default=None, help="Updates in all, instead of --epochs.")
+@click.option("--batch-size", default=_default.batch_size, help="B, samples in a batch.")
+@click.option("--views", default=_default.views, help="M, augmented views of each source image in a batch.")
+@click.option("--augmentation", default=_default.augmentation, help="heavier, light or none.")
+@click.option(
+    "--interpolation", type=click.Choice(["bilinear", "nearest"]), default=_default.interpolation, help="Of the warp."
+)
+@click.option("--alpha", default=_default.alpha, help="Share of the invariance losses (Eq. 4); 0 is the baseline.")
+@click.option(
+    "--alpha-schedule",
+    default=_default.alpha_schedule,
+    metavar="EPOCH:FACTOR,...",
+    help="Multiply alpha at epochs of 350, which scale along with --epochs.  [default: none]",
+    show_default=False,
+)
+@click.option("--spread", default=_default.spread, help="Weight of the last layer over that of the first.")
+@click.option("--scheme", default=_default.scheme, help="Growth of the weights: exponential, linear or uniform.")
+@click.option(
+    "--normalization", type=click.Choice(["pairs", "printed"]), default=_default.normalization, help="Form of Eq. 3."
+)
+@click.option(
+    "--fused/--no-fused", default=_default.fused, help="ReLU and loss as one operation, in Triton where it works."
+)
+@click.option("--backend", default=None, help="Insist on one: reference, torch or triton.")
+@click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Normalise after every convolution.")
+@click.option("--width", default=_default.width, help="Factor on the channels of the network.")
+@click.option("--learning-rate", default=_default.learning_rate, help="Of SGD.")
+@click.option("--momentum", default=_default.momentum, help="Nesterov momentum.")
+@click.option("--weight-decay", default=_default.weight_decay, help="L2 penalty; the paper has none.")
+@click.option("--clip-gradients", type=float, default=None, metavar="NORM", help="Largest norm of all gradients.")
+@click.option("--seed", default=_default.seed, help="Of initialisation, order and augmentation.")
+@click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--deterministic", is_flag=True, help="Same bits every time on the same machine.")
+@click.option(
+    "--checkpoint-minutes", default=_default.checkpoint_minutes, help="Longest time between checkpoints in an epoch."
+)
+@click.option(
+    "--tensorboard/--no-tensorboard", default=_default.tensorboard, help="Write the curves as TensorBoard events, too."
+)
+@click.pass_context
+def train(ctx: click.Context, run_dir: str | None, resume: bool, dry_run: bool, **options: Any) -> None:
+    """Train All-CNN-C with the invariance objective (Eq. 4).
+
+    The defaults are the published run. Everything ends up in a run directory, which `dainv analyze` reads.
+    """
+    from dainv.data import load_data
+    from dainv.plan import make_plan, show
+    from dainv.reporting import ConsoleReporter
+    from dainv.signals import Interrupted
+    from dainv.training import train as run_training
+
+    if resume:
+        if run_dir is None:
+            raise UserError("--resume: say which run with --run-dir")
+        options = _resumed_options(ctx, run_dir, options)
+    settings = TrainSettings(**options)
+    data = load_data(settings.data, root=settings.data_root, image_size=settings.image_size, download=not dry_run)
+    if dry_run:
+        with ConsoleReporter(console) as reporter:
+            plan = make_plan(settings, data, reporter)
+        console.print(show(plan))
+        return
+    if run_dir is None:
+        arm = "invariance" if settings.alpha else "baseline"
+        run_dir = f"runs/{Path(settings.data).stem}-{arm}-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        with ConsoleReporter(console) as reporter:
+            run = run_training(settings, data, run_dir, reporter, resume=resume)
+    except Interrupted:
+        click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
+        ctx.exit(130)
+    console.print(f"run directory: {run.path}", soft_wrap=True)
+
+
+def _resumed_options(ctx: click.Context, run_dir: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The run's own settings, under those on the command line; training refuses what may not change."""
+    from dainv.runs import RunDirectory
+
+    saved = {
+        name: tuple(v) if isinstance(v, list) else v
+        for name, v in RunDirectory.open(run_dir).config["settings"].items()
+    }
+    given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    return {**{field.name: saved[field.name] for field in fields(TrainSettings) if field.name in saved}, **given}
