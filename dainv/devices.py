@@ -27,7 +27,14 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_backend(settings: TrainSettings, device: torch.device, message: Callable[[str], None]) -> str:
-    """The operator's backend: the one asked for, else Triton for a fused run where it works, else torch.
+    """The operator's backend: the one asked for, else Triton for a fused run, else the fastest one of a CPU.
+
+    Losses that are not fused with the ReLU take the closed form in torch on a GPU.
+
+    Args:
+        settings: of the run; a run that goes on has the backend that it was started with in ``settings.backend``.
+        device: where the features will be.
+        message: told where a fused run does without Triton.
 
     Raises:
         UserError: the backend asked for by name does not work here.
@@ -40,10 +47,11 @@ def resolve_backend(settings: TrainSettings, device: torch.device, message: Call
             return choose_backend(settings.backend, probe)
         except (RuntimeError, ValueError) as error:
             raise UserError(f"--backend: {error}") from None
+    otherwise = choose_backend("auto", probe) if device.type == "cpu" else "torch"
     if not settings.fused:
-        return "torch"
+        return otherwise
     try:
         return choose_backend("triton", probe)
     except RuntimeError as error:
-        message(f"--fused: {error}; the closed form in torch runs instead")
-        return "torch"
+        message(f"--fused: {error}; backend {otherwise!r} runs instead")
+        return otherwise

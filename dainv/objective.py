@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dainv.taps import Taps, match_layers
 from dainv_kernels import Groups, invariance_loss
+
+if TYPE_CHECKING:  # not every build of torch has it
+    from torch.distributed import ProcessGroup
 
 SCHEMES = ("exponential", "linear", "uniform")
 
@@ -70,6 +73,7 @@ def combine(
     *,
     normalization: str = "pairs",
     backend: str = "auto",
+    process_group: ProcessGroup | None = None,
 ) -> Objective:
     """Eq. 4: ``(1 - alpha) * task + sum_l alpha^(l) L_inv^(l)``.
 
@@ -80,6 +84,7 @@ def combine(
         weights: alpha^(l) for each layer. A layer of weight 0 is measured without gradient.
         normalization: see :func:`dainv_kernels.invariance_loss`.
         backend: see :func:`dainv_kernels.invariance_loss`.
+        process_group: see :func:`dainv_kernels.invariance_loss`; the task loss remains this process' own.
 
     Returns:
         Total, task loss and the unweighted loss of each layer.
@@ -88,7 +93,11 @@ def combine(
         groups = Groups.from_ids(groups)  # sorted once, not once a layer
     losses = {
         name: invariance_loss(
-            features if weight else features.detach(), groups, normalization=normalization, backend=backend
+            features if weight else features.detach(),
+            groups,
+            normalization=normalization,
+            backend=backend,
+            process_group=process_group,
         )
         for (name, features), weight in zip(activations.items(), weights, strict=True)
     }
@@ -134,6 +143,10 @@ class InvarianceObjective:
         groups: those of every training batch, where they are known beforehand, as :meth:`dainv.Groups.consecutive`
             makes them. Each loss is then taken as soon as its layer is done, which costs less: no activation is kept
             for it, and its gradient is added to that of the next layer instead of to be summed up afterwards.
+        process_group: the processes among which ``DistributedDataParallel`` deals the batch, whole groups to each:
+            the losses are then those of the joined batch, the same in all, and the average that it takes of the
+            gradients is the joined batch's (its averages over samples, such as the task loss, are so only for parts
+            of equal size). Every process has to call this for every batch. None: each takes the losses of its own part.
 
     Attributes:
         layers: names of the tapped layers, first to last.
@@ -165,11 +178,13 @@ class InvarianceObjective:
         normalization: str = "pairs",
         backend: str = "auto",
         groups: Tensor | Groups | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.layers = match_layers(model, layers)
         self.weights = layer_weights(len(self.layers), alpha, spread, scheme)
         self.normalization = normalization
         self.backend = backend
+        self.process_group = process_group
         self.groups = Groups.from_ids(groups) if isinstance(groups, Tensor) else groups
         self._weight_of = dict(zip(self.layers, self.weights, strict=True))
         self._taps = Taps(model, self.layers, self._on_output)
@@ -183,6 +198,7 @@ class InvarianceObjective:
             self.groups,
             normalization=self.normalization,
             backend=self.backend,
+            process_group=self.process_group,
         )
 
     def __call__(self, task_loss: Tensor, groups: Tensor | Groups | None = None) -> Objective:
@@ -211,6 +227,7 @@ class InvarianceObjective:
             self.weights,
             normalization=self.normalization,
             backend=self.backend,
+            process_group=self.process_group,
         )
 
     @torch.no_grad()

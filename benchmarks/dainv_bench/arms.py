@@ -134,10 +134,14 @@ def _ours_after(problem: Problem) -> OnActivations:
     return lambda task, activations: combine(task, activations, groups, problem.weights)
 
 
-def _ours_in_forward(backend: str, fused: bool) -> Callable[[Problem], InForward]:
+def _ours_in_forward(fused: bool, backend: str | None = None) -> Callable[[Problem], InForward]:
+    """With a backend, or with the one that ``dainv train --no-fused`` takes on the device."""
+
     def prepare(problem: Problem) -> InForward:
         groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
-        return InForward(groups, problem.weights, backend, fused)
+        on_cpu = problem.device.type == "cpu"
+        chosen = backend or (choose_backend("auto", groups.rows) if on_cpu else "torch")
+        return InForward(groups, problem.weights, chosen, fused)
 
     return prepare
 
@@ -174,12 +178,22 @@ ARMS: dict[str, Arm] = {
             peers.why_not_compiled,
         ),
         Arm("ours-after", "dainv's objective after the forward pass, as on any model", _ours_after, ours=True),
-        Arm("ours", "each loss when its layer is done, backend torch", _ours_in_forward("torch", False), ours=True),
-        Arm("ours-relu", "in one operation with each ReLU, backend torch", _ours_in_forward("torch", True), ours=True),
+        Arm(
+            "ours",
+            "each loss when its layer is done, backend torch on a GPU, native or torch on a CPU",
+            _ours_in_forward(fused=False),
+            ours=True,
+        ),
+        Arm(
+            "ours-relu",
+            "in one operation with each ReLU, backend torch on a GPU, native or torch on a CPU",
+            _ours_in_forward(fused=True),
+            ours=True,
+        ),
         Arm(
             "ours-fused",
             "in one operation with each ReLU, backend triton",
-            _ours_in_forward("triton", True),
+            _ours_in_forward(fused=True, backend="triton"),
             _why_not_triton,
             ours=True,
         ),

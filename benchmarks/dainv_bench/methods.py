@@ -96,6 +96,10 @@ def _why_not_backend(backend: str, status: str) -> Callable[[Workload, torch.dev
             return status
         if interpreted() and "triton" in backend:
             return "Triton's interpreter is on (TRITON_INTERPRET=1); its times mean nothing"
+        if backend == "native" and device.type != "cpu":
+            return "native kernels run on the CPU"
+        if backend == "native" and any(case.dtype == torch.float16 for case in workload.cases):
+            return "float16 is handed to backend torch"
         return _too_many_pairs(workload, device) if backend == "reference" else None
 
     return why_not

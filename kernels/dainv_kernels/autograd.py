@@ -37,7 +37,8 @@ def relu_invariance(
     return activation, loss
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    """What :func:`gradient` needs, of :func:`registration.invariance`'s arguments and results."""
     features, segments, ctx.views, ctx.backend = inputs
     _, *for_backward = output
     ctx.save_for_backward(features, *segments, *for_backward)
@@ -45,7 +46,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.set_materialize_grads(False)
 
 
-def _gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tensor | None:
+def gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tensor | None:
     """Gradient of the features; None if there is none or if it has been added to the buffer."""
     if grad_loss is None:
         return None
@@ -69,7 +70,7 @@ def _is_writable(buffer: Tensor, features: Tensor) -> bool:
     return rows is not None and buffer.dtype == features.dtype and rows.stride(0) >= rows.shape[1]
 
 
-def _accumulation_buffer(ctx: FunctionCtx) -> Tensor | None:
+def accumulation_buffer(ctx: FunctionCtx) -> Tensor | None:
     """What the gradient of the first input has been added up to so far; None where torch does not tell (< 2.15)."""
     try:
         return ctx.input_grad_buffers[0]
@@ -82,19 +83,20 @@ class _Invariance(torch.autograd.Function):
     def forward(features: Tensor, segments: list[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
         return registration.invariance(features, segments, views, backend)
 
-    setup_context = staticmethod(_save)
+    setup_context = staticmethod(save)
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor | None, *_unused: None) -> tuple[Tensor | None, None, None, None]:
-        return _gradient(ctx, grad_loss, _accumulation_buffer(ctx)), None, None, None
+        return gradient(ctx, grad_loss, accumulation_buffer(ctx)), None, None, None
 
 
 registration.invariance.register_autograd(
-    lambda ctx, grad_loss, *_unused: (_gradient(ctx, grad_loss, None), [None] * 5, None, None), setup_context=_save
+    lambda ctx, grad_loss, *_unused: (gradient(ctx, grad_loss, None), [None] * 5, None, None), setup_context=save
 )
 
 
-def _save_relu(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+def save_relu(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    """What :func:`relu_gradient` needs, of :func:`registration.relu_invariance`'s arguments, in place, and results."""
     x, bias, segments, ctx.views, ctx.backend, *inplace = inputs
     activation, _, *for_backward = output
     ctx.inplace = any(inplace)
@@ -106,7 +108,7 @@ def _save_relu(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, 
     ctx.set_materialize_grads(False)
 
 
-def _relu_gradient(
+def relu_gradient(
     ctx: Any, grad_activation: Tensor | None, grad_loss: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of x and of the bias."""
@@ -148,23 +150,23 @@ class _ReluInvariance(torch.autograd.Function):
             return x, *registration.activate(x, bias, x, Segments.of(segments, views), backend)
         return registration.relu_invariance(x, bias, segments, views, backend)
 
-    setup_context = staticmethod(_save_relu)
+    setup_context = staticmethod(save_relu)
 
     @staticmethod
     def backward(
         ctx: Any, grad_activation: Tensor | None, grad_loss: Tensor | None, *_unused: None
     ) -> tuple[Tensor | None, ...]:
-        return *_relu_gradient(ctx, grad_activation, grad_loss), None, None, None, None
+        return *relu_gradient(ctx, grad_activation, grad_loss), None, None, None, None
 
 
 registration.relu_invariance.register_autograd(
     lambda ctx, grad_activation, grad_loss, *_unused: (
-        *_relu_gradient(ctx, grad_activation, grad_loss),
+        *relu_gradient(ctx, grad_activation, grad_loss),
         [None] * 5,
         None,
         None,
     ),
-    setup_context=_save_relu,
+    setup_context=save_relu,
 )
 
 

@@ -7,7 +7,9 @@ import os
 import torch
 from torch import Tensor
 
-BACKENDS = ("reference", "torch", "triton", "triton-pairwise")
+from dainv_kernels import native
+
+BACKENDS = ("reference", "torch", "native", "triton", "triton-pairwise")
 
 
 def interpreted() -> bool:
@@ -25,10 +27,22 @@ def _why_not_triton() -> str | None:
     return None
 
 
+def _why_not_native() -> str | None:
+    if torch.compiler.is_compiling():  # a compiler cannot be asked while a graph is traced; the kernel will see
+        return None
+    return native.why_not()
+
+
 def backend_status() -> dict[str, str]:
     """For each backend ``"works"`` or the reason why it does not, on this machine."""
     triton = _why_not_triton() or "works"
-    return {"reference": "works", "torch": "works", "triton": triton, "triton-pairwise": triton}
+    return {
+        "reference": "works",
+        "torch": "works",
+        "native": _why_not_native() or "works",
+        "triton": triton,
+        "triton-pairwise": triton,
+    }
 
 
 def available_backends() -> tuple[str, ...]:
@@ -44,14 +58,24 @@ def choose_backend(name: str, features: Tensor) -> str:
         RuntimeError: a backend that was asked for by name does not work here.
     """
     if name == "auto":
-        on_gpu = features.device.type == "cuda"
-        return "triton" if on_gpu and _why_not_triton() is None else "torch"
+        return _fastest_on(features.device)
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of {('auto', *BACKENDS)}, got {name!r}")
-    if name.startswith("triton"):
+    reason = None
+    if name == "native":
+        reason = _why_not_native()
+        if features.device.type != "cpu":
+            reason = f"the features are on {features.device}, native kernels run on the CPU"
+    elif name.startswith("triton"):
         reason = _why_not_triton()
         if reason is None and features.device.type != "cuda" and not interpreted():
             reason = f"the features are on {features.device}, Triton kernels need a CUDA device"
-        if reason is not None:
-            raise RuntimeError(f"backend {name!r} does not work here: {reason}")
+    if reason is not None:
+        raise RuntimeError(f"backend {name!r} does not work here: {reason}")
     return name
+
+
+def _fastest_on(device: torch.device) -> str:
+    if device.type == "cuda" and _why_not_triton() is None:
+        return "triton"
+    return "native" if device.type == "cpu" and _why_not_native() is None else "torch"

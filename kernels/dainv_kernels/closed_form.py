@@ -85,6 +85,7 @@ class _Tiles:
 
     def __init__(self, rows: Tensor, plan: _Plan, side_by_side: int) -> None:
         self.dtype = accumulator_dtype(rows.dtype)
+        self._keeps = rows.device.type == "cpu" and type(rows) is Tensor  # no memory is shared with fake tensors
         self._order = plan.order
         self._heights = {"difference": len(rows), "ordered": len(rows), "total": plan.n_groups, "offset": plan.n_groups}
         elements = _CACHED.get(rows.device.type, 1 << 31) // side_by_side
@@ -96,8 +97,9 @@ class _Tiles:
 
     def scratch(self, name: str, columns: int, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         """Memory for one tile, overwritten with the next: as high as its name says."""
-        height = self._heights[name]
-        memory = _memory(name, height * self.width, dtype or self.dtype, device)
+        height, dtype = self._heights[name], dtype or self.dtype
+        size = height * self.width
+        memory = _memory(name, size, dtype) if self._keeps else torch.empty(size, dtype=dtype, device=device)
         return memory[: height * columns].view(height, columns)
 
     def ordered(self, tile: Tensor) -> Tensor:
@@ -111,14 +113,12 @@ class _Tiles:
 _kept = threading.local()
 
 
-def _memory(name: str, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _memory(name: str, size: int, dtype: torch.dtype) -> Tensor:
     """Memory that a thread keeps on a CPU, where the first touch of a page costs more than several passes over it."""
-    if device.type != "cpu":
-        return torch.empty(size, dtype=dtype, device=device)
     kept: Tensor | None = getattr(_kept, f"{name} {dtype}", None)
     if kept is None or len(kept) < size:
         with torch.inference_mode(False):
-            kept = torch.empty(size, dtype=dtype)
+            kept = torch.empty(size, dtype=dtype, device="cpu")
         setattr(_kept, f"{name} {dtype}", kept)
     return kept
 

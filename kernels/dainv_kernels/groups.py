@@ -61,6 +61,7 @@ class Groups:
         n_groups: 0-d int64, the number K of groups.
         pairs_weights: ``(B,)`` float64, see :meth:`weights`.
         printed_weights: ``(B,)`` float64, see :meth:`weights`.
+        counts: ``(2,)`` float64, the number B of samples and that of ordered pairs, sum_k n_k (n_k - 1).
         arrived: 0-d int32, always 0 between two operations: the programs of a kernel count here which of them is the
             last. So on a GPU a ``Groups`` serves one stream at a time.
         views: M where the batch is K groups of M consecutive samples, else 0. Kernels then skip the indirection.
@@ -71,6 +72,7 @@ class Groups:
     n_groups: Tensor
     pairs_weights: Tensor
     printed_weights: Tensor
+    counts: Tensor
     arrived: Tensor
     views: int = 0
 
@@ -153,11 +155,12 @@ class Groups:
         return Segments(self.rows, self.bounds, self.n_groups, self.weights(normalization), self.arrived, self.views)
 
 
-def _weights(bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights under both normalizations, made here so that nine layers do not make them nine times; and the count."""
+def _weights(bounds: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights under both normalizations, made here so that nine layers do not make them nine times; both counts."""
     n = bounds.diff().to(torch.float64)
     batch = len(n)
     pairs = (n * (n - 1)).sum()
     in_pairs = torch.where(pairs > 0, n * (batch - 1) / pairs.clamp(min=1), 0.0)
     printed = torch.where(n > 1, batch / n.clamp(min=1), 0.0)
-    return in_pairs, printed, torch.zeros((), dtype=torch.int32, device=bounds.device)
+    counts = torch.stack([n.sum(), pairs])
+    return in_pairs, printed, counts, torch.zeros((), dtype=torch.int32, device=bounds.device)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from dainv_kernels import autograd, reference
+from dainv_kernels import autograd, distributed, reference
 from dainv_kernels.backends import choose_backend
 from dainv_kernels.groups import NORMALIZATIONS, Groups
 from dainv_kernels.layout import check_features, sample_rows
 
+if TYPE_CHECKING:  # not every build of torch has it
+    from torch.distributed import ProcessGroup
+
 
 def invariance_loss(
-    features: Tensor, groups: Tensor | Groups, *, normalization: str = "pairs", backend: str = "auto"
+    features: Tensor,
+    groups: Tensor | Groups,
+    *,
+    normalization: str = "pairs",
+    backend: str = "auto",
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Data augmentation invariance loss of one layer (Eq. 3).
 
@@ -25,8 +35,16 @@ def invariance_loss(
             :class:`~dainv_kernels.Groups`, which several layers can share.
         normalization: ``"pairs"``, means over distinct pairs, which depends neither on B nor on the group size as the
             paper's text says; or ``"printed"``, Eq. 3 to the letter: a sum over groups with self-pairs counted.
-        backend: ``"torch"`` or ``"triton"`` (closed form), ``"reference"`` or ``"triton-pairwise"`` (explicit pairs),
-            or ``"auto"``, which takes a closed form.
+        backend: ``"torch"``, ``"native"`` or ``"triton"`` (closed form), ``"reference"`` or ``"triton-pairwise"``
+            (explicit pairs), or ``"auto"``: on a GPU Triton, on a CPU native, and torch where these do not work. The
+            native kernel is compiled when it is first needed, which takes about a second, and kept for next time.
+        process_group: the processes among which the batch is dealt, such as ``torch.distributed.group.WORLD`` once
+            that is initialised; each calls this with its own samples, in the same order of layers. The loss is then
+            that of the joined batch, the same in all to the bit. A group's samples have to be in one process: ids
+            mean something there only. The gradient is the number of processes times the derivative of the joined
+            loss, as that of an autograd-aware sum over processes with equal upstream gradients is, so that the
+            average that ``DistributedDataParallel`` takes is the gradient of the joined batch. First derivatives
+            and closed forms only; ``torch.compile`` breaks its graph here.
 
     Returns:
         0-d loss, dimensionless, float32 (float64 for float64 features). 0 with zero gradient where all samples are
@@ -34,7 +52,8 @@ def invariance_loss(
 
     Raises:
         TypeError: features not floating-point or groups not integer.
-        ValueError: shapes that do not fit together, fewer than two samples, unknown normalization or backend.
+        ValueError: shapes that do not fit together, fewer than two samples (in several processes one will do),
+            unknown normalization or backend.
         RuntimeError: the backend asked for does not work on this machine.
 
     Example:
@@ -44,7 +63,9 @@ def invariance_loss(
         >>> invariance_loss(views, torch.tensor([0, 0, 1, 1])).item()
         0.0
     """
-    groups, backend = _checked(features, groups, normalization, backend)
+    groups, backend = _checked(features, groups, normalization, backend, process_group)
+    if process_group is not None:
+        return distributed.invariance(features, groups, normalization, backend, process_group)
     if backend == "reference":
         return reference.invariance_loss(sample_rows(features), groups.ids(), normalization)
     return autograd.invariance(features, groups.segments(normalization), backend)
@@ -58,6 +79,7 @@ def relu_invariance(
     inplace: bool = False,
     normalization: str = "pairs",
     backend: str = "auto",
+    process_group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
     """ReLU, and the invariance loss of what comes out of it (Eq. 3), as one operation.
 
@@ -73,6 +95,7 @@ def relu_invariance(
             anything else keeps them (``retain_grad``, a hook that stores gradients, an addition of the activation).
         normalization: see :func:`invariance_loss`.
         backend: see :func:`invariance_loss`.
+        process_group: see :func:`invariance_loss`.
 
     Returns:
         The activation, in the shape and dtype of x and in its layout where that is dense; and the 0-d loss.
@@ -82,9 +105,11 @@ def relu_invariance(
         ValueError: as :func:`invariance_loss`; or the bias does not have one value a channel.
         RuntimeError: as :func:`invariance_loss`.
     """
-    groups, backend = _checked(x, groups, normalization, backend)
+    groups, backend = _checked(x, groups, normalization, backend, process_group)
     if bias is not None:
         _check_bias(bias, x)
+    if process_group is not None:
+        return distributed.relu_invariance(x, bias, groups, normalization, backend, inplace, process_group)
     if backend == "reference":
         activation = (x if bias is None else (x + bias.view(-1, *[1] * (x.ndim - 2))).to(x.dtype)).relu()
         return activation, reference.invariance_loss(sample_rows(activation), groups.ids(), normalization)
@@ -129,7 +154,13 @@ def _check_bias(bias: Tensor, x: Tensor) -> None:
         raise ValueError(f"bias: expected on the device of the features, {x.device}, got {bias.device}")
 
 
-def _checked(features: Tensor, groups: Tensor | Groups, normalization: str, backend: str) -> tuple[Groups, str]:
+def _checked(
+    features: Tensor,
+    groups: Tensor | Groups,
+    normalization: str,
+    backend: str,
+    process_group: ProcessGroup | None,
+) -> tuple[Groups, str]:
     """The groups, and the backend to run; what does not fit is refused here."""
     check_features(features)
     batch = features.shape[0]
@@ -137,7 +168,7 @@ def _checked(features: Tensor, groups: Tensor | Groups, normalization: str, back
         groups = Groups.from_ids(groups)
     if len(groups) != batch:
         raise ValueError(f"groups: expected one id for each of the {batch} samples of features, got {len(groups)}")
-    if batch < 2:
+    if batch < 2 and process_group is None:
         raise ValueError(f"features: expected at least 2 samples, got shape {tuple(features.shape)}")
     if groups.rows.device != features.device:
         raise ValueError(f"groups: expected on the device of the features, {features.device}, got {groups.rows.device}")

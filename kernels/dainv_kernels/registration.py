@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from dainv_kernels import closed_form
+from dainv_kernels import closed_form, native
 from dainv_kernels.groups import Segments
 from dainv_kernels.layout import accumulator_dtype, channel_of_column, copied_rows, rows_like, write_rows
 
@@ -20,8 +20,8 @@ Sums = tuple[Tensor, Tensor, Tensor]
 
 
 def _implementation(backend: str) -> ModuleType:
-    if backend == "torch":
-        return closed_form
+    if backend in ("torch", "native"):
+        return closed_form if backend == "torch" else native
     from dainv_kernels import triton_closed_form, triton_pairwise  # imported late: there may be no Triton
 
     return triton_pairwise if backend == "triton-pairwise" else triton_closed_form

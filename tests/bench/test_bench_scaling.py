@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dainv import UserError
-from dainv.analysis.figures import DARK, LIGHT
+from dainv.drawing import DARK, LIGHT
 from dainv.objective import Objective, layer_weights
 from dainv_bench.cli import main
 from dainv_bench.scaling import figure
 from dainv_bench.scaling.axes import AXES, Point
 from dainv_bench.scaling.figure import scaling_figure
 from dainv_bench.scaling.fit import fit_growth
-from dainv_bench.scaling.objectives import METHODS, Method, check, forward_backward, make_features
-from dainv_bench.scaling.ranks import GLOBAL, LOCAL, Ranks
+from dainv_bench.scaling.objectives import METHODS, Method, check, compare, forward_backward, make_features
+from dainv_bench.scaling.ranks import DESCRIPTIONS, GLOBAL, LOCAL, Ranks, of_whole_batch
 from dainv_bench.scaling.suite import AxisResult, MethodResult, ScalingResult, ScalingSettings, measure
 from dainv_bench.scaling.table import scaling_markdown
 from dainv_kernels import Groups, invariance_loss
@@ -129,10 +129,7 @@ def test_what_was_not_run_says_why(result: ScalingResult) -> None:
     assert "interpreter" in str(triton["not_run"]) or "GPU" in str(triton["not_run"])
     ranks = result["axes"]["ranks"]["methods"]
     assert list(ranks) == [LOCAL, GLOBAL] == ["local statistics", "global statistics"]
-    assert ranks[LOCAL]["not_run"] is None
-    assert str(ranks[GLOBAL]["not_run"]).startswith("not available")
-    assert ranks[GLOBAL]["milliseconds"] == []
-    assert ranks[GLOBAL]["growth"] is None
+    assert all(one["not_run"] is None for one in ranks.values())
 
 
 def test_the_rest_stays_fixed(result: ScalingResult) -> None:
@@ -143,13 +140,23 @@ def test_the_rest_stays_fixed(result: ScalingResult) -> None:
 
 def test_ranks_work_together_and_end_together() -> None:
     with Ranks(2, Point(B=16, M=4, D=3, L=1), seed=0) as ranks:
-        ranks()
+        for method in DESCRIPTIONS:
+            ranks(method)
         processes = [process._process for process in ranks._processes]
         assert all(process.is_alive() for process in processes)
         processes[0].kill()
         with pytest.raises(UserError, match="a process ended early"):
-            ranks()
+            ranks(GLOBAL)
     assert not any(process.is_alive() for process in processes)
+
+
+def test_statistics_of_parts_are_not_those_of_the_whole_batch() -> None:
+    part = Point(B=8, M=4, D=3, L=1)
+    of_all = [make_features(part, seed, CPU) for seed in range(2)]
+    local = METHODS["torch"].prepare(part, CPU)
+    check(LOCAL, local, of_all[0], part)
+    with pytest.raises(UserError, match="global statistics disagrees"):
+        compare(GLOBAL, local, of_all[0], of_whole_batch(of_all, 0, part), part)
 
 
 @pytest.mark.parametrize(("ranks", "reason"), [(3, "cannot share 16 samples equally"), (4, "is no batch of two")])
@@ -186,9 +193,9 @@ def test_points_and_lines_are_where_the_numbers_are(result: ScalingResult) -> No
 
 
 def test_figure_without_anything_to_show(result: ScalingResult) -> None:
-    axis = result["axes"]["ranks"]
+    axis = result["axes"]["B"]
     not_run = {name: one for name, one in axis["methods"].items() if one["not_run"] is not None}
-    empty: Any = {**result, "axes": {"ranks": {**axis, "methods": not_run}}}
+    empty: Any = {**result, "axes": {"B": {**axis, "methods": not_run}}}
     ElementTree.fromstring(scaling_figure(empty, "svg"))
 
 

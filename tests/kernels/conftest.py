@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,19 +48,42 @@ def runs_triton_on(device: torch.device) -> str | None:
     return None
 
 
-@pytest.fixture(params=["reference", "torch", "triton", "triton-pairwise"])
+def runs_native_on(device: torch.device) -> str | None:
+    """None, or why the native kernel is not expected to run there; not asked of the package either."""
+    if device.type != "cpu":
+        return "native kernels run on the CPU"
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        return "native kernels need a C compiler"
+    return None
+
+
+def runs_on(backend: str, device: torch.device) -> str | None:
+    if backend.startswith("triton"):
+        return runs_triton_on(device)
+    return runs_native_on(device) if backend == "native" else None
+
+
+@pytest.fixture(params=["reference", "torch", "native", "triton", "triton-pairwise"])
 def backend(request: pytest.FixtureRequest, device: torch.device) -> str:
-    if request.param.startswith("triton") and (reason := runs_triton_on(device)):
+    if reason := runs_on(request.param, device):
         pytest.skip(reason)
     return request.param
 
 
-@pytest.fixture(params=["torch", "triton"])
+@pytest.fixture(params=["torch", "native", "triton"])
 def closed_form_backend(request: pytest.FixtureRequest, device: torch.device) -> str:
-    """The two backends behind the registered operators."""
-    if request.param == "triton" and (reason := runs_triton_on(device)):
+    """The backends behind the registered operators."""
+    if reason := runs_on(request.param, device):
         pytest.skip(reason)
     return request.param
+
+
+@pytest.fixture
+def native(device: torch.device) -> str:
+    """The backend "native" alone."""
+    if reason := runs_native_on(device):
+        pytest.skip(reason)
+    return "native"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from kernels_checks import evaluate
 from kernels_inputs import CONSECUTIVE, grouped
 
 from dainv_kernels import available_backends, backend_status, invariance_loss
+from dainv_kernels.backends import choose_backend
 
 X = grouped(CONSECUTIVE, 5).float()
 
@@ -22,13 +23,22 @@ def test_every_backend_works_where_the_tests_run(backend: str) -> None:
 
 
 def test_status_names_every_backend() -> None:
-    assert set(backend_status()) == {"reference", "torch", "triton", "triton-pairwise"}
+    assert set(backend_status()) == {"reference", "torch", "native", "triton", "triton-pairwise"}
     assert available_backends() == tuple(name for name, status in backend_status().items() if status == "works")
 
 
-def test_auto_is_the_torch_closed_form_on_the_cpu() -> None:
-    for got, expected in zip(evaluate(X, CONSECUTIVE, "auto"), evaluate(X, CONSECUTIVE, "torch"), strict=True):
-        assert torch.equal(got, expected)
+@pytest.mark.parametrize(("reason", "expected"), [(None, "native"), ("no C compiler", "torch")])
+def test_auto_is_native_on_the_cpu_and_torch_where_that_does_not_work(
+    monkeypatch: pytest.MonkeyPatch, reason: str | None, expected: str
+) -> None:
+    monkeypatch.setattr("dainv_kernels.native.why_not", lambda: reason)
+    assert choose_backend("auto", X) == expected
+
+
+@pytest.mark.gpu
+def test_native_refuses_features_on_a_gpu() -> None:
+    with pytest.raises(RuntimeError, match="CPU"):
+        invariance_loss(X.cuda(), CONSECUTIVE.cuda(), backend="native")
 
 
 @pytest.mark.gpu
@@ -84,6 +94,6 @@ def test_without_triton_torch_works_and_the_reason_is_said(
     expected = [2 / 131 * (1.5 * (x - m) - loss * (x - 6.5)) for x, m in ((0, 1), (2, 1), (10, 12), (14, 12))]
     assert losses == pytest.approx([loss] * 3, rel=2e-6)
     assert gradient == pytest.approx(expected, rel=2e-5)
-    assert available == ["reference", "torch"]
+    assert [name for name in available if name != "native"] == ["reference", "torch"]
     assert reason in status["triton"]
     assert reason in error

@@ -9,7 +9,7 @@ from kernels_inputs import generator, grouped, shuffled
 from kernels_truth import truth
 from torch import Tensor
 
-from dainv_kernels import Groups, closed_form
+from dainv_kernels import Groups, closed_form, native
 
 K, M = 16, 8
 IDS = torch.arange(K).repeat_interleave(M)
@@ -31,7 +31,9 @@ def wide() -> tuple[Tensor, tuple[Tensor, Tensor]]:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("order", ["consecutive", "shuffled"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_wide_layer_in_torch(
+@pytest.mark.parametrize("backend", ["torch", "native"], indirect=True)
+def test_wide_layer(
+    backend: str,
     device: torch.device,
     wide: tuple[Tensor, tuple[Tensor, Tensor]],
     dtype: torch.dtype,
@@ -39,15 +41,16 @@ def test_wide_layer_in_torch(
 ) -> None:
     x, (loss, gradient) = wide
     if order == "consecutive":
-        got = evaluate(x.to(device, dtype), Groups.consecutive(K, M, device=device), "torch")
+        got = evaluate(x.to(device, dtype), Groups.consecutive(K, M, device=device), backend)
     else:
         permutation = torch.randperm(K * M, generator=generator())
         x, gradient = x[permutation], gradient[permutation]
-        got = evaluate(x.to(device, dtype), IDS[permutation].to(device), "torch")
+        got = evaluate(x.to(device, dtype), IDS[permutation].to(device), backend)
     assert_near(got, (loss, gradient), dtype)
 
 
 def test_the_layer_is_wide_enough(wide: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
+    assert wide[0].shape[1] > 2 * native._tile(wide[0].float(), largest=1)
     plan = closed_form._plan(Groups.consecutive(K, M).segments("pairs"))
     tiles = closed_form._Tiles(wide[0], plan, closed_form._FORWARD)
     widths = [tile.shape[1] for tile in tiles.of(wide[0])]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dainv.analysis.figures import LIGHT, Theme, _render, _style
+from dainv.drawing import LIGHT, Theme, render, style
 from dainv_bench.scaling.suite import AxisResult, ScalingResult
 
 _PANELS_IN_A_ROW = 3
@@ -25,7 +25,7 @@ def scaling_figure(result: ScalingResult, form: str, theme: Theme = LIGHT) -> by
         theme: colours.
     """
     axes = {name: axis for name, axis in result["axes"].items() if _run(axis)}
-    with _style(theme):
+    with style(theme):
         columns = max(1, min(len(axes), _PANELS_IN_A_ROW))
         rows = max(1, -(-len(axes) // columns))
         figure = Figure(figsize=(max(7.2, 3.4 * columns), 3.6 * rows), layout="constrained")
@@ -36,7 +36,7 @@ def scaling_figure(result: ScalingResult, form: str, theme: Theme = LIGHT) -> by
             _panel(panel, name, axis, theme)
         for panel in panels[: len(axes) : columns]:
             panel.set_ylabel("milliseconds")
-        return _render(figure, form)
+        return render(figure, form)
 
 
 def _run(axis: AxisResult) -> dict[str, Any]:

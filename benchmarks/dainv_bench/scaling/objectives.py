@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,28 +61,46 @@ def forward_backward(of_features: OfFeatures, features: Features) -> tuple[Tenso
     return torch.autograd.grad(of_features(features).total, list(features.values()))
 
 
-def check(name: str, of_features: OfFeatures, features: Features, point: Point) -> None:
-    """Compare losses and gradients with the closed form in float64.
+class Exact(NamedTuple):
+    """A layer's loss, and the gradient of its term in Eq. 4; float64."""
+
+    loss: Tensor
+    gradient: Tensor
+
+
+def exact(features: Features, point: Point) -> list[Exact]:
+    """Of each layer, by the closed form in float64."""
+    groups = Groups.consecutive(point.B // point.M, point.M, next(iter(features.values())).device)
+    found = []
+    for x, weight in zip(features.values(), layer_weights(point.L), strict=True):
+        exact_x = x.detach().double().requires_grad_()
+        loss = invariance_loss(exact_x, groups, backend="torch")
+        found.append(Exact(loss.detach(), *torch.autograd.grad(weight * loss, exact_x)))
+    return found
+
+
+def compare(name: str, of_features: OfFeatures, features: Features, truth: list[Exact], point: Point) -> None:
+    """Compare a method's losses and gradients with the exact ones.
 
     Raises:
         UserError: further off than float32 explains.
     """
-    groups = Groups.consecutive(point.B // point.M, point.M, next(iter(features.values())).device)
     objective = of_features(features)
     gradients = torch.autograd.grad(objective.total, list(features.values()))
-    weights = layer_weights(point.L)
-    for layer, x, gradient, weight in zip(features, features.values(), gradients, weights, strict=True):
-        exact_x = x.detach().double().requires_grad_()
-        exact = invariance_loss(exact_x, groups, backend="torch")
-        (exact_gradient,) = torch.autograd.grad(weight * exact, exact_x)
-        loss_error = float((objective.invariance[layer].detach() - exact.detach()).abs() / exact.detach())
-        gradient_error = float((gradient - exact_gradient).norm() / exact_gradient.norm())
+    for layer, gradient, one in zip(features, gradients, truth, strict=True):
+        loss_error = float((objective.invariance[layer].detach() - one.loss).abs() / one.loss)
+        gradient_error = float((gradient - one.gradient).norm() / one.gradient.norm())
         for what, error, bound in (("loss", loss_error, _LOSS_BOUND), ("gradient", gradient_error, _GRADIENT_BOUND)):
             if not error <= bound:  # so that NaN is refused as well
                 raise UserError(
                     f"nothing timed: {name} disagrees at {point}, {layer}: the {what} is off by {error:.1e}, "
                     f"at most {bound:.1e} expected"
                 )
+
+
+def check(name: str, of_features: OfFeatures, features: Features, point: Point) -> None:
+    """Compare a method with the closed form in float64; see :func:`compare`."""
+    compare(name, of_features, features, exact(features, point), point)
 
 
 def _ours(backend: str) -> Callable[[Point, torch.device], OfFeatures]:

@@ -1,44 +1,78 @@
-"""The objective in several processes that share a batch, and meet at a gloo barrier after every step.
-
-``dainv`` has no batch statistics over processes yet, so that each takes Eq. 3 over its own part of the batch.
-"""
+"""The objective in several processes that share a batch: each on its own part alone, or all on the joined batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from dainv.errors import UserError
+from dainv.objective import Objective, combine, layer_weights
 from dainv_bench.scaling.axes import Point
-from dainv_bench.scaling.objectives import METHODS, forward_backward, make_features
+from dainv_bench.scaling.objectives import (
+    Exact,
+    Features,
+    OfFeatures,
+    check,
+    compare,
+    exact,
+    forward_backward,
+    make_features,
+)
 from dainv_bench.scores.process import Ended, Process
+from dainv_kernels import Groups
 
 LOCAL, GLOBAL = "local statistics", "global statistics"
 DESCRIPTIONS = {
-    LOCAL: "backend torch on B/ranks samples in each process, one thread each, and a barrier",
-    GLOBAL: "the same with sums over all processes: the loss and gradient of the whole batch",
+    LOCAL: "dainv's objective of B/ranks samples in each process, one thread each, and a barrier",
+    GLOBAL: "the same with statistics of all processes: the loss and gradient of the whole batch",
 }
-WHY_NOT_GLOBAL = "not available: dainv has no batch statistics over processes yet"
 
 
-def _rank(rank: int, ranks: int, store: Path, part: Point, seed: int) -> Callable[[object], None]:
+def _rank(rank: int, ranks: int, store: Path, part: Point, seed: int) -> Callable[[str], None]:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=ranks)
     device = torch.device("cpu")
-    of_features = METHODS["torch"].prepare(part, device)
-    features = make_features(part, seed + rank, device)
+    groups, weights = Groups.consecutive(part.B // part.M, part.M, device), layer_weights(part.L)
+    methods: dict[str, OfFeatures] = {
+        name: partial(_objective, groups=groups, weights=weights, process_group=group)
+        for name, group in ((LOCAL, None), (GLOBAL, distributed.group.WORLD))
+    }
+    of_all = [make_features(part, seed + other, device) for other in range(ranks)]
+    features = of_all[rank]
+    check(LOCAL, methods[LOCAL], features, part)
+    compare(GLOBAL, methods[GLOBAL], features, of_whole_batch(of_all, rank, part), part)
 
-    def step(_message: object) -> None:
-        forward_backward(of_features, features)
+    def step(method: str) -> None:
+        forward_backward(methods[method], features)
         distributed.barrier()
 
     return step
+
+
+def _objective(
+    features: Features,
+    groups: Groups,
+    weights: tuple[float, ...],
+    process_group: distributed.ProcessGroup | None,
+) -> Objective:
+    return combine(torch.zeros(()), features, groups, weights, process_group=process_group)
+
+
+def of_whole_batch(of_all: list[dict[str, Tensor]], rank: int, part: Point) -> list[Exact]:
+    """What a process should find: the whole batch's losses, and its part of their gradients times the processes."""
+    ranks = len(of_all)
+    whole = {name: torch.cat([one[name].detach() for one in of_all]) for name in of_all[rank]}
+    return [
+        Exact(loss, ranks * gradient.chunk(ranks)[rank])
+        for loss, gradient in exact(whole, replace(part, B=ranks * part.B))
+    ]
 
 
 def part_of(point: Point, ranks: int) -> Point:
@@ -61,7 +95,7 @@ class Ranks:
         seed: of the features.
 
     Raises:
-        UserError: the batch cannot be shared so that every process has two images or more.
+        UserError: the batch cannot be shared so that every process has two images or more; or a method disagrees.
     """
 
     def __init__(self, ranks: int, point: Point, seed: int) -> None:
@@ -72,17 +106,20 @@ class Ranks:
             self._processes = [
                 started.enter_context(Process(_rank, rank, ranks, store, part, seed)) for rank in range(ranks)
             ]
-            self()  # until all are there
+            self(LOCAL)  # until all are there
             self._end = started.pop_all().close
 
-    def __call__(self, _number: int = 0) -> None:
+    def __call__(self, method: str) -> None:
         """One step, from the word go to the last process's answer.
 
+        Args:
+            method: with which statistics, a key of :data:`DESCRIPTIONS`.
+
         Raises:
-            UserError: a process has ended.
+            UserError: a process has ended, or its method disagrees.
         """
         for process in self._processes:
-            process.send(None)
+            process.send(method)
         try:
             for process in self._processes:
                 process.receive()

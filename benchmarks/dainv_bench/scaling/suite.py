@@ -20,7 +20,7 @@ from dainv_bench.results import SCHEMA, load_average
 from dainv_bench.scaling.axes import AXES, OBJECTIVE_AXES, RANKS_AXIS, SCORES_AXIS, Point
 from dainv_bench.scaling.fit import Growth, fit_growth
 from dainv_bench.scaling.objectives import METHODS, check, forward_backward, make_features
-from dainv_bench.scaling.ranks import DESCRIPTIONS, GLOBAL, LOCAL, WHY_NOT_GLOBAL, Ranks, part_of
+from dainv_bench.scaling.ranks import DESCRIPTIONS, Ranks, part_of
 from dainv_bench.scores.agreement import bounds_of, compare, kappas
 from dainv_bench.scores.arms import ARMS, SCORING, make_problem
 from dainv_bench.statistics import MINIMUM_ROUNDS
@@ -308,14 +308,16 @@ def _scores_plan(
 def _ranks_plan(
     _axis: str, values: tuple[int, ...], settings: ScalingSettings, device: torch.device
 ) -> Iterator[_Plan]:
-    not_run = {GLOBAL: WHY_NOT_GLOBAL}
+    not_run: dict[str, str] = {}
     works: dict[tuple[str, int], Callable[[int], object]] = {}
     with ExitStack() as started:
         if device.type == "cpu":
-            for ranks in values:
-                works[LOCAL, ranks] = started.enter_context(Ranks(ranks, settings.base, settings.seed))
+            for number in values:
+                ranks = started.enter_context(Ranks(number, settings.base, settings.seed))
+                for method in DESCRIPTIONS:
+                    works[method, number] = lambda _number, ranks=ranks, method=method: ranks(method)  # type: ignore[misc]
         else:
-            not_run[LOCAL] = "gloo processes share a batch on a CPU only (--device cpu)"
+            not_run = dict.fromkeys(DESCRIPTIONS, "gloo processes share a batch on a CPU only (--device cpu)")
         yield _Plan(
             work="forward and backward of Eq. 4 from given activations, until the last process is done",
             fixed=asdict(settings.base),

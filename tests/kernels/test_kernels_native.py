@@ -1,0 +1,376 @@
+"""The native kernel beyond what all backends share: its compiler, its cache, its threads, what it hands over."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kernels_checks import assert_true, evaluate
+from kernels_inputs import grouped, ids_of_sizes, shuffled
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dainv_kernels import Groups, backend_status, closed_form, invariance_loss, native, native_build, relu_invariance
+from dainv_kernels.backends import choose_backend
+
+K, M = 16, 8
+IDS = torch.arange(K).repeat_interleave(M)
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="native kernels need a C compiler")
+
+
+@pytest.fixture
+def nothing_loaded() -> Iterator[None]:
+    native_build.library.cache_clear()
+    yield
+    native_build.library.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_loaded: None) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "dainv"
+
+
+def libraries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def compiler(path: Path, script: str) -> str:
+    """An executable of that script."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+# Threads
+
+
+def results(x: Tensor, groups: Groups, threads: int) -> list[Tensor]:
+    torch.set_num_threads(threads)
+    z = x.detach().clone().requires_grad_()
+    y, loss = relu_invariance(z, groups, bias=x.new_full((x.shape[1],), 0.125), backend="native")
+    (of_relu,) = torch.autograd.grad((y, loss), z, (x, torch.full_like(loss, -3)))
+    return [y, loss, of_relu, *evaluate(x, groups, "native")]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("ids", [IDS, shuffled(ids_of_sizes(1, 2, 40, 3, 30))], ids=["consecutive", "ragged"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_the_number_of_threads_changes_no_bit(ids: Tensor, dtype: torch.dtype) -> None:
+    x = grouped(ids, 3, 700).to(dtype)  # columns enough for 32 tiles, features enough for threads
+    alone, *others = (results(x, Groups.from_ids(ids), threads) for threads in (1, 2, 3, 7))
+    for other in others:
+        assert all(map(torch.equal, alone, other))
+
+
+STORY = """
+import json, os, sys, torch
+from dainv_kernels import Groups, invariance_loss
+folder = sys.argv[1]
+compiled_by_import = os.path.exists(folder)
+torch.set_num_threads(2)
+x, groups = torch.randn(128, 4096), Groups.consecutive(16, 8)
+
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+
+alone = tasks()
+torch.add(x, x), x.sum()
+with_torch = tasks()
+loss = invariance_loss(x, groups, backend="native")
+with_native = tasks()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)  # as torch's data loaders do
+    os._exit(0 if torch.equal(invariance_loss(x, groups, backend="native"), loss) else 1)
+print(json.dumps({
+    "compiled by import": compiled_by_import,
+    "compiled": os.path.exists(folder),
+    "threads": [with_torch - alone, with_native - with_torch],
+    "exit status of a forked child": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]),
+    "libgomp": "libgomp" in open("/proc/self/maps").read(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def story(fresh_python: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What happened in a new process."""
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are counted by Linux")
+    cache = tmp_path_factory.mktemp("cache")
+    code = STORY.replace("sys.argv[1]", repr(str(cache / "dainv")))
+    return json.loads(fresh_python(code, XDG_CACHE_HOME=str(cache)))
+
+
+def test_the_first_call_compiles_and_importing_does_not(story: dict[str, Any]) -> None:
+    assert (story["compiled by import"], story["compiled"]) == (False, True)
+
+
+def test_torchs_threads_do_the_work(story: dict[str, Any]) -> None:
+    if not story["libgomp"]:
+        pytest.skip("this torch has another OpenMP than the compiler")
+    assert story["threads"] == [1, 0]
+
+
+def test_a_forked_child_with_one_thread_works(story: dict[str, Any]) -> None:
+    assert story["exit status of a forked child"] == 0
+
+
+# Arithmetic
+
+
+@pytest.mark.parametrize("sizes", [(16, 17, 15), (300, 5), (257, 1, 33), (1, 1, 94)], ids=str)
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_groups_of_more_members_than_are_added_in_one_go(sizes: tuple[int, ...], offset: float) -> None:
+    ids = shuffled(ids_of_sizes(*sizes))
+    assert_true((offset + grouped(ids, 70)).float(), ids, "native", gradient=1e-4 if offset else 2e-5)
+
+
+@pytest.mark.parametrize("features", [63, 64, 65, 127, 129, 2049])
+def test_tiles_that_columns_do_not_fill(features: int) -> None:
+    assert_true(grouped(IDS, features).float(), IDS, "native", groups=Groups.consecutive(K, M))
+
+
+def test_a_tile_is_never_wider_than_the_c_file_allows() -> None:
+    for features in (1, 640, 98304, 10**9):
+        for dtype, widest in ((torch.float32, 1024), (torch.bfloat16, 1024), (torch.float64, 512)):
+            rows = torch.empty(1, dtype=dtype).expand(1, features)
+            for largest in (1, 8, 4096, 10**7):
+                assert 64 <= native._tile(rows, largest) <= widest
+
+
+def test_sums_of_many_groups_lose_no_digits() -> None:
+    ids = torch.arange(4000) // 2
+    x = grouped(ids, 3).float()
+    ours = evaluate(x, ids, "native")[0].double()
+    exact = evaluate(x.double(), ids, "torch")[0]
+    assert abs(ours / exact - 1) < 1e-7
+
+
+# What is handed over
+
+
+class Watched:
+    """Counts the calls of the closed form in torch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        for name in ("forward", "backward"):
+            monkeypatch.setattr(closed_form, name, self._counting(getattr(closed_form, name)))
+
+    def _counting(self, function: Callable[..., object]) -> Callable[..., object]:
+        def counted(*args: object) -> object:
+            self.calls += 1
+            return function(*args)
+
+        return counted
+
+
+@pytest.fixture
+def in_torch(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "calls"), [(torch.float32, 0), (torch.float64, 0), (torch.bfloat16, 0), (torch.float16, 2)], ids=str
+)
+def test_float16_alone_is_left_to_torch(in_torch: Watched, dtype: torch.dtype, calls: int) -> None:
+    assert_true(grouped(IDS, 30).to(dtype), IDS, "native")
+    assert in_torch.calls == calls
+
+
+def test_negated_views_are_left_to_torch(in_torch: Watched) -> None:
+    x = torch._neg_view(-grouped(IDS, 30))  # the numbers at its address have the other sign
+    y, loss = relu_invariance(x.clone(), IDS, backend="native")
+    in_place, of_in_place = relu_invariance(x, IDS, inplace=True, backend="native")
+    assert torch.equal(in_place, y)
+    torch.testing.assert_close(of_in_place, loss)
+    assert in_torch.calls == 1
+
+
+def test_an_activation_whose_rows_overlap_is_refused_as_torch_does() -> None:
+    with pytest.raises(RuntimeError, match="single memory location"):
+        relu_invariance(torch.randn(1, 12).expand(8, 12), torch.arange(8) // 2, inplace=True, backend="native")
+
+
+def test_the_default_device_may_be_another_one() -> None:
+    x = grouped(IDS, 30).float()
+    groups = Groups.consecutive(K, M)
+    expected = evaluate(x, groups, "native")
+    with torch.device("meta"):
+        got = evaluate(x, groups, "native")
+    assert all(map(torch.equal, got, expected))
+
+
+def test_fake_tensors_are_left_to_torch(in_torch: Watched) -> None:
+    values = grouped(IDS, 30)
+    with FakeTensorMode() as mode:
+        x, groups = mode.from_tensor(values), Groups.consecutive(K, M)
+        y, loss = relu_invariance(x, groups, inplace=True, backend="native")
+    assert (y.shape, loss.shape) == (x.shape, ())
+    assert in_torch.calls == 1
+
+
+def test_a_write_in_place_is_seen_by_autograd() -> None:
+    x = grouped(IDS, 30).float()
+    square = x.clone().requires_grad_().square()
+    kept = square.square()  # needs what is about to be overwritten
+    relu_invariance(square, IDS, inplace=True, backend="native")
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+
+
+# Compiling and keeping
+
+
+def test_compiled_once_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.why_not() is None
+    (name,) = libraries(folder)
+    made = (folder / name).stat().st_mtime_ns
+    native_build.library.cache_clear()
+    monkeypatch.setattr(native_build, "_compiled", lambda *_: pytest.fail("compiled again"))
+    assert native.why_not() is None
+    assert (folder / name).stat().st_mtime_ns == made
+
+
+def test_each_dtype_has_a_library_of_its_own(folder: Path) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert not isinstance(native_build.library(dtype), native_build.BuildError)
+    assert [name.split("-")[2] for name in libraries(folder)] == ["bfloat16", "float32"]
+
+
+@pytest.mark.parametrize("changed", ["source", "flags", "CPU"])
+def test_a_change_of_what_it_was_made_from_makes_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    command = ["cc", "-DFLOAT32", *native_build._FLAGS]
+    before = native_build._fingerprint(command)
+    assert native_build._fingerprint(command) == before
+    if changed == "source":
+        other = tmp_path / "other.c"
+        other.write_text(native_build._SOURCE.read_text() + "\n")
+        monkeypatch.setattr(native_build, "_SOURCE", other)
+    elif changed == "flags":
+        command.append("-g")
+    else:
+        monkeypatch.setattr(native_build, "_cpu", lambda: "abacus")
+    assert native_build._fingerprint(command) != before
+
+
+def test_a_library_that_is_not_whole_is_made_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert native.why_not() is None
+    (name,) = libraries(folder)
+    other = tmp_path / "other" / "dainv"  # another path: what is loaded already would not be opened again
+    other.mkdir(parents=True)
+    (other / name).write_bytes(b"\x7fELF and no more")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    native_build.library.cache_clear()
+    assert native.why_not() is None
+    assert (other / name).stat().st_size == (folder / name).stat().st_size
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_processes_that_build_at_once_do_not_disturb_one_another(folder: Path) -> None:
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if native.why_not() is None else 1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert len(libraries(folder)) == 1  # and nothing unfinished
+
+
+@pytest.mark.parametrize("home", ["a file is in its place", "no home"])
+def test_works_where_nothing_can_be_kept(folder: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    if home == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+
+        def nowhere() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(native_build.Path, "home", nowhere)
+    else:
+        folder.write_text("")  # a read-only folder would stop nobody who is root
+    assert native.why_not() is None
+    assert_true(grouped(IDS, 30).float(), IDS, "native")
+
+
+# Where it does not work
+
+
+COMPILERS = {
+    "fails": ("echo '/home/someone/x.c:1:2: error: no such luck' >&2; exit 1", "no such luck"),
+    "says nothing": ("exit 3", "exit status 3"),
+    "makes no library": (
+        "while [ $# -gt 1 ]; do [ $1 = -o ] && echo > $2; shift; done; exit 0",
+        "does not load",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COMPILERS)
+def test_a_broken_compiler_leaves_the_work_to_torch_and_says_why(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    script, reason = COMPILERS[kind]
+    monkeypatch.setenv("CC", compiler(tmp_path / "broken-cc", script))
+    x = grouped(IDS, 30).float()
+    status = backend_status()["native"]
+    assert reason in status
+    assert "\n" not in status
+    assert str(tmp_path) not in status  # reasons are published with results
+    assert "someone" not in status
+    assert choose_backend("auto", x) == "torch"
+    assert_true(x, IDS, "auto")
+    with pytest.raises(RuntimeError, match=f"backend 'native' does not work here: .*{reason}"):
+        invariance_loss(x, IDS, backend="native")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("CC", "no-such-compiler -O2", "no-such-compiler cannot be run (No such file or directory)"),
+        ("CC", "cc '", "CC is not a command (No closing quotation)"),
+        ("PATH", "", "no C compiler"),
+        ("DAINV_NATIVE", "0", "switched off (DAINV_NATIVE=0)"),
+    ],
+)
+def test_no_compiler_and_the_switch_say_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert reason in backend_status()["native"]
+    assert not folder.exists()
+
+
+def test_a_missing_source_says_so(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_build, "_SOURCE", tmp_path / "native.c")
+    assert native.why_not() == "native.c is not installed"
+
+
+def test_cc_is_the_compiler_that_is_used(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = compiler(tmp_path / "my-cc", f'echo "$@" >> {tmp_path}/calls; exec {shutil.which("cc")} "$@"')
+    monkeypatch.setenv("CC", f"{path} -DMINE")
+    assert native.why_not() is None
+    assert "-DMINE -DFLOAT32" in (tmp_path / "calls").read_text()
+
+
+def test_a_graph_compiled_for_it_runs_where_it_does_not_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAINV_NATIVE", "0")
+    x, groups = grouped(IDS, 5).float(), Groups.consecutive(K, M)
+    torch._dynamo.reset()
+    graph = torch.compile(lambda x: invariance_loss(x, groups), fullgraph=True, backend="eager")
+    assert torch.equal(graph(x), invariance_loss(x, groups, backend="torch"))
