@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 from dainv.errors import UserError
 
+OVERWRITTEN = (
+    "its output was overwritten by an operation in place, such as a ReLU(inplace=True) after it; "
+    "choose that layer instead, or make it work out of place"
+)
+
 
 def match_layers(model: nn.Module, patterns: str | Sequence[str]) -> list[str]:
     """Names of the modules that match, in the order of ``model.named_modules()``.
@@ -24,13 +29,30 @@ def match_layers(model: nn.Module, patterns: str | Sequence[str]) -> list[str]:
         UserError: a pattern matches no module; the message lists near names.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    names = [name for name, _ in model.named_modules() if name]
+    scripted = [name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+    names = [name for name, _ in model.named_modules() if name and name not in scripted]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
+            if any(fnmatchcase(name, pattern) for name in scripted):
+                raise UserError(
+                    f"{pattern!r} is inside a TorchScript program, where torch calls no hooks; only "
+                    f"{', '.join(names)} can be tapped (a torch.export file or module:function shows all layers)"
+                )
             near = difflib.get_close_matches(pattern, names, n=5, cutoff=0.3)
             hint = f"; near names: {', '.join(near)}" if near else ""
             raise UserError(f"no layer matches {pattern!r}{hint} (`dainv layers MODEL` lists all)")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def tensor_output(name: str, output: object) -> Tensor:
+    """What a layer put out, if that is a tensor.
+
+    Raises:
+        UserError: it is something else, such as the tuple of an attention layer.
+    """
+    if not isinstance(output, Tensor):
+        raise UserError(f"layer {name!r} puts out a {type(output).__name__}, not a tensor; choose one inside it")
+    return output
 
 
 class Taps:
@@ -58,11 +80,7 @@ class Taps:
 
     def _listener(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type, with three unused arguments
         def listen(_module: nn.Module, _inputs: object, output: object) -> None:
-            if not isinstance(output, Tensor):
-                raise UserError(
-                    f"layer {name!r} puts out a {type(output).__name__}, not a tensor; choose one inside it"
-                )
-            kept = self._on_output(name, output)
+            kept = self._on_output(name, tensor_output(name, output))
             self._kept[name] = kept, _version(kept)
 
         return listen
@@ -81,10 +99,7 @@ class Taps:
         self._kept.clear()
         for name, (output, version) in kept.items():
             if _version(output) != version:
-                raise UserError(
-                    f"layer {name!r}: its output was overwritten by an operation in place, such as a "
-                    "ReLU(inplace=True) after it; choose that layer instead, or make it work out of place"
-                )
+                raise UserError(f"layer {name!r}: {OVERWRITTEN}")
         return {name: output for name, (output, _) in kept.items()}
 
     def remove(self) -> None:

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from dainv.cli.console import console
+from dainv.errors import UserError
 
 
 @click.command(short_help="The layers of a model.")
 @click.argument("model")
 @click.option("--pattern", default="*", help="Shell-style pattern of layer names.")
-@click.option("--image-size", default=32, help="Side of the image to try the model with.")
-@click.option("--channels", default=3, help="Channels of that image.")
-def layers(model: str, pattern: str, image_size: int, channels: int) -> None:
-    """Names, types, output shapes and dimensions D of a model's layers.
+@click.option("--weights", default=None, metavar="FILE", help="Weights to load, or 'pretrained'; says if they fit.")
+@click.option(
+    "--image-size", default=None, type=int, help="Side of the image to try it with.  [default: the run's, or 32]"
+)
+@click.option("--channels", default=None, type=int, help="Channels of that image.  [default: the run's, or 3]")
+@click.option("--classes", default=None, type=int, help="Number of outputs.  [default: what the model has]")
+def layers(
+    model: str, pattern: str, weights: str | None, image_size: int | None, channels: int | None, classes: int | None
+) -> None:
+    """Names, types, output shapes and dimensions D of a model's layers, in the order in which they run.
 
-    MODEL is allcnn, a run directory, a torchvision name, or module:function.
+    Layers that do not run are left out. One that puts out a tuple cannot be tapped, but those inside it can; nor can
+    one whose output is overwritten in place, but the layer that overwrites it can.
+
+    MODEL is allcnn, cifar-resnet18, wrn-28-10 (or another depth and width), a torchvision name, timm:NAME,
+    module:function, a run directory, or a TorchScript (.pt) or torch.export file (.pt2).
     """
-    from dainv.models.layers import describe_layers
-    from dainv.models.loading import load_model
+    from dainv.models.layers import TENSOR, default_layers, describe_layers
+    from dainv.models.loading import image_shape_of, load_model
 
+    shape = image_shape_of(model, image_size, channels)
+    network = load_model(model, n_classes=classes, in_channels=shape[0], image_size=shape[1:], weights=weights)
     table = Table("layer", "type", "output", "D", title=model)
-    for layer in describe_layers(load_model(model), pattern, (channels, image_size, image_size)):
-        table.add_row(layer.name, layer.type, " × ".join(map(str, layer.shape)), f"{layer.dimension:,}")
-    console.print(table)
+    table.columns[-1].justify = "right"
+    for layer in describe_layers(network, pattern, shape):
+        if layer.output == TENSOR:
+            shown = " × ".join(map(str, layer.shape)) + (", overwritten in place" if layer.overwritten else "")
+            table.add_row(layer.name, layer.type, shown, f"{layer.dimension:,}")
+        else:
+            table.add_row(layer.name, layer.type, f"a {layer.output}", "none")
+    # A name that is cut off cannot be copied, so the table is as wide as it has to be.
+    width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    Console(highlight=False, width=max(width, console.width)).print(table)
+    try:
+        console.print("tapped if none are named:", ", ".join(default_layers(network)), soft_wrap=True)
+    except UserError as error:
+        console.print(str(error))

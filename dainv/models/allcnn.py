@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -96,9 +97,11 @@ class AllCNNC(nn.Module):
         groups: Groups,
         weights: Sequence[float],
         *,
+        layers: Sequence[str] | None = None,
         fused: bool = True,
         normalization: str = "pairs",
         backend: str = "auto",
+        process_group: Any = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits, and the invariance loss of every layer (Eq. 3), taken as soon as the layer is done.
 
@@ -109,22 +112,26 @@ class AllCNNC(nn.Module):
             images: ``(B, C, H, W)`` in [0, 1].
             groups: which of them show the same image.
             weights: of the layers in Eq. 4; one of weight 0 is measured without gradient.
+            layers: names of those layers; all nine if not given.
             fused: take each loss in one operation with the layer's ReLU, on a GPU with its bias too.
             normalization: see :func:`dainv_kernels.invariance_loss`.
             backend: see :func:`dainv_kernels.invariance_loss`.
+            process_group: ranks whose batches make up one, see :func:`dainv_kernels.invariance_loss`.
         """
+        options: dict[str, Any] = {"normalization": normalization, "backend": backend}
+        if process_group is not None:
+            options["process_group"] = process_group
+        weight_of = dict(zip(self.layer_names if layers is None else layers, weights, strict=True))
         losses = {}
         x = images
-        for name, weight in zip(self.layer_names, weights, strict=True):
+        for name in self.layer_names:
             layer: ConvLayer = self.get_submodule(name)  # type: ignore[assignment]
+            weight = weight_of.get(name)
             if weight and fused:
                 x, bias = layer.before_relu(x)
-                x, losses[name] = relu_invariance(
-                    x, groups, bias=bias, inplace=True, normalization=normalization, backend=backend
-                )
+                x, losses[name] = relu_invariance(x, groups, bias=bias, inplace=True, **options)
             else:
                 x = layer(x, inplace=True)
-                losses[name] = invariance_loss(
-                    x if weight else x.detach(), groups, normalization=normalization, backend=backend
-                )
+                if weight is not None:
+                    losses[name] = invariance_loss(x if weight else x.detach(), groups, **options)
         return x.mean(dim=(2, 3)), losses

@@ -1,83 +1,203 @@
-"""Models by name: All-CNN-C, torchvision's, a user's function, or the one in a run directory."""
+"""Networks by what a user types, and what a run's ``config.json`` says of them."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dainv.errors import UserError
-from dainv.models.allcnn import AllCNNC
+from dainv.models.catalogue import Request, build
+from dainv.models.layers import default_layers, layers_of_forward
+from dainv.models.programs import load_program
+from dainv.models.weights import load_weights
 from dainv.runs import RunDirectory
 
+PRETRAINED = "pretrained"  # in place of a file of weights: those that the model's library offers
+_PROGRAMS = (".pt", ".pt2", ".ts", ".pth", ".safetensors")  # files; those of weights are told so
 
-def model_from_config(config: dict[str, Any]) -> AllCNNC:
-    """The untrained model that a run's ``config.json`` describes."""
+
+def load_model(
+    spec: str,
+    *,
+    n_classes: int | None = None,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] | None = None,
+    batch_norm: bool = False,
+    width: float = 1.0,
+    weights: str | None = None,
+    checkpoint: str = "newest",
+) -> nn.Module:
+    """A network by what a user types.
+
+    Args:
+        spec: a name, see :func:`dainv.models.catalogue.build`; a run directory, with its weights; or a TorchScript
+            (``.pt``) or ``torch.export`` file (``.pt2``).
+        n_classes: number of outputs; what the network has by default if not given.
+        in_channels: channels of the images.
+        image_size: height and width of the images, for networks made for one size.
+        batch_norm: All-CNN-C with batch normalisation.
+        width: factor on the channels of All-CNN-C.
+        weights: a file, see :func:`dainv.models.weights.load_weights`; or ``"pretrained"``, those that torchvision or
+            timm offer, downloaded on first use. Random if not given.
+        checkpoint: which one of a run directory, ``"newest"`` or ``"best"``.
+
+    Raises:
+        UserError: nothing of that name, or weights that do not fit.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        network = model_from_run(RunDirectory.open(path, checkpoint))
+    elif _is_program(path):
+        network = load_program(path)
+    else:
+        pretrained = weights == PRETRAINED
+        size = _pair(image_size)
+        return _with_weights(
+            build(Request(spec, n_classes, in_channels, size, batch_norm, width, pretrained)),
+            None if pretrained else weights,
+        )
+    if weights is not None:
+        raise UserError(f"--weights {weights}: {spec} has its own")
+    return network
+
+
+def describe_model(
+    spec: str,
+    *,
+    n_classes: int,
+    in_channels: int,
+    image_size: int | tuple[int, int],
+    batch_norm: bool = False,
+    width: float = 1.0,
+    layers: str | list[str] | tuple[str, ...] | None = None,
+) -> dict[str, Any]:
+    """What goes to a run's ``config.json`` as ``model``: all that :func:`model_from_config` needs.
+
+    The network is made and tried with images once, so that what cannot be trained is found before anything is written.
+    No random number is drawn.
+
+    Args:
+        spec: a name, see :func:`dainv.models.catalogue.build`, or a run directory.
+        n_classes: number of classes of the data.
+        in_channels: channels of the images.
+        image_size: their height and width.
+        batch_norm: All-CNN-C with batch normalisation.
+        width: factor on the channels of All-CNN-C.
+        layers: names or patterns of the layers to tap; those of :func:`default_layers` if not given.
+
+    Returns:
+        ``name``, ``n_classes``, ``in_channels``, ``image_size``, ``batch_norm``, ``width`` and ``layers``, their names
+        in the order in which they run.
+
+    Raises:
+        UserError: nothing of that name, no layer of that name, or a network that does not fit the data.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        description = dict(RunDirectory.open(path).config["model"])
+        for key, value, what in (("n_classes", n_classes, "classes"), ("in_channels", in_channels, "channels")):
+            if description[key] != value:
+                raise UserError(f"{spec}: its model is for {description[key]} {what}, the data have {value}")
+        if batch_norm or width != 1:
+            raise UserError(f"--batch-norm and --width: {spec} has its own")
+        layers = layers or description.get("layers")
+    elif _is_program(path):
+        raise UserError(f"{spec}: a file with a program can be scored, not trained; pass module:function instead")
+    else:
+        description = {
+            "name": spec,
+            "n_classes": n_classes,
+            "in_channels": in_channels,
+            "batch_norm": batch_norm,
+            "width": width,
+        }
+    size = _pair(image_size) or (0, 0)
+    description["image_size"] = list(size)
+    with torch.random.fork_rng(devices=[]):
+        network = model_from_config({"model": description})
+        patterns = layers or default_layers(network)
+        description["layers"] = layers_of_forward(network, patterns, (in_channels, *size), n_classes)
+    return description
+
+
+def model_from_config(config: dict[str, Any]) -> nn.Module:
+    """The untrained network that a run's ``config.json`` describes.
+
+    Raises:
+        UserError: it cannot be made here, for example because a library or a module of the user's is missing.
+    """
     description = config["model"]
-    return AllCNNC(
-        n_classes=description["n_classes"],
-        in_channels=description["in_channels"],
-        batch_norm=description["batch_norm"],
-        width=description["width"],
+    size = description.get("image_size")  # runs of earlier versions, all of All-CNN-C, have none
+    return build(
+        Request(
+            name=description["name"],
+            n_classes=description["n_classes"],
+            in_channels=description["in_channels"],
+            image_size=None if size is None else tuple(size),
+            batch_norm=description["batch_norm"],
+            width=description["width"],
+        )
     )
 
 
-def model_from_run(run: RunDirectory) -> AllCNNC:
-    """The model of a run with its newest weights.
+def model_from_run(run: RunDirectory) -> nn.Module:
+    """The network of a run with the weights of its checkpoint.
 
     Raises:
         UserError: no checkpoint, or one that does not fit.
     """
-    model = model_from_config(run.config)
+    network = model_from_config(run.config)
     state = run.load_checkpoint(warn=lambda message: print(message, file=sys.stderr))
     try:
-        model.load_state_dict(state["model"])
+        network.load_state_dict(state["model"])
     except RuntimeError as error:
-        raise UserError(f"{run.path}: the checkpoint does not fit its config.json ({error})") from None
-    return model
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run.path}: the checkpoint does not fit its config.json ({reason})") from None
+    return network
 
 
-def load_model(spec: str) -> nn.Module:
-    """A model by what a user types.
+def image_shape_of(spec: str, image_size: int | None = None, channels: int | None = None) -> tuple[int, int, int]:
+    """(C, H, W) of images to try a model with: as given, else those a run was trained on, else 3 x 32 x 32."""
+    shape = RunDirectory.open(spec).config["data"]["image_shape"] if Path(spec).is_dir() else (3, 32, 32)
+    height, width = shape[1:] if image_size is None else (image_size, image_size)
+    return (shape[0] if channels is None else channels), height, width
+
+
+def model_to_train(spec: str, description: dict[str, Any], weights: str | None = None) -> nn.Module:
+    """The network that a training run begins with.
 
     Args:
-        spec: ``allcnn``, a run directory, the name of a torchvision classification model (untrained), or
-            ``module:function`` of a function without arguments that returns a module.
+        spec: as in :func:`describe_model`; a run directory gives its newest weights.
+        description: what that function made of it.
+        weights: see :func:`load_model`.
 
     Raises:
-        UserError: nothing of that name.
+        UserError: weights that do not fit.
     """
-    if spec == "allcnn":
-        return AllCNNC()
-    if Path(spec).is_dir():
-        return model_from_run(RunDirectory.open(spec))
-    if ":" in spec:
-        return _from_function(spec)
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if spec in known:
-        found: nn.Module = models.get_model(spec, weights=None)
-        return found
-    near = difflib.get_close_matches(spec, ["allcnn", *known], n=5)
-    hint = f"; near names: {', '.join(near)}" if near else ""
-    raise UserError(f"no model {spec!r}: expected allcnn, a run directory, a torchvision name or module:function{hint}")
+    return load_model(
+        spec,
+        n_classes=description["n_classes"],
+        in_channels=description["in_channels"],
+        image_size=tuple(description["image_size"]),
+        batch_norm=False if Path(spec).is_dir() else description["batch_norm"],
+        width=1.0 if Path(spec).is_dir() else description["width"],
+        weights=weights,
+    )
 
 
-def _from_function(spec: str) -> nn.Module:
-    module_name, _, function_name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{spec}: {error}") from None
-    finally:
-        sys.path.pop(0)
-    model = function()
-    if not isinstance(model, nn.Module):
-        raise UserError(f"{spec}: returned a {type(model).__name__}, expected a torch.nn.Module")
-    return model
+def _with_weights(network: nn.Module, weights: str | None) -> nn.Module:
+    if weights is not None:
+        load_weights(network, weights)
+    return network
+
+
+def _is_program(path: Path) -> bool:
+    return path.suffix in _PROGRAMS and ":" not in path.name
+
+
+def _pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (image_size, image_size) if isinstance(image_size, int) else image_size

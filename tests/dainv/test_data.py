@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from dainv import UserError
-from dainv.data import ViewSampler, load_data
+from dainv.data import load_data
 
 
 def arrays(**changes):
@@ -16,17 +15,6 @@ def arrays(**changes):
         "y_test": np.array([0, 1, 2]),
     }
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
-
-
-def folder(root, sizes=((8, 8), (8, 8))):
-    rng = np.random.default_rng(0)
-    for part in ("train", "test"):
-        for label in ("cat", "dog"):
-            (root / part / label).mkdir(parents=True)
-            for number, size in enumerate(sizes):
-                pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / part / label / f"{number}.png")
-    return root
 
 
 def test_digits_are_embedded_and_disjoint():
@@ -114,33 +102,6 @@ def test_failing_download_is_one_line(tmp_path, monkeypatch):
         load_data("cifar10", root=tmp_path)
 
 
-def test_image_folder(tmp_path):
-    data = load_data(str(folder(tmp_path)))
-    assert data.classes == ("cat", "dog")
-    assert data.train.labels.tolist() == [0, 0, 1, 1]
-    pixels = np.asarray(Image.open(tmp_path / "train" / "dog" / "1.png"))
-    assert torch.equal(data.train.images[3], torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
-
-
-def test_image_folder_of_mixed_sizes_needs_image_size(tmp_path):
-    folder(tmp_path, sizes=((8, 8), (8, 12)))
-    with pytest.raises(UserError, match="--image-size"):
-        load_data(str(tmp_path))
-    assert load_data(str(tmp_path), image_size=6).image_shape == (3, 6, 6)
-
-
-def test_corrupt_image_is_named(tmp_path):
-    folder(tmp_path)
-    (tmp_path / "test" / "cat" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    with pytest.raises(UserError, match=r"cat/1\.png: not a readable image"):
-        load_data(str(tmp_path))
-
-
-def test_folder_without_train_is_named(tmp_path):
-    with pytest.raises(UserError, match="train"):
-        load_data(str(tmp_path))
-
-
 def test_fingerprint_follows_every_pixel_and_label(tmp_path):
     seen = set()
     for name, content in {
@@ -151,29 +112,3 @@ def test_fingerprint_follows_every_pixel_and_label(tmp_path):
         np.savez(tmp_path / f"{name}.npz", **content)
         seen.add(load_data(str(tmp_path / f"{name}.npz")).fingerprint())
     assert len(seen) == 3
-
-
-def test_every_image_comes_once_a_pass_and_passes_differ():
-    sampler = ViewSampler(12, 4, seed=0)
-    passes = [torch.cat([sampler.indices(3 * p + s) for s in range(3)]) for p in range(4)]
-    assert all(sorted(order.tolist()) == list(range(12)) for order in passes)
-    assert len({tuple(order.tolist()) for order in passes}) == 4
-
-
-def test_the_order_follows_from_seed_and_step_alone():
-    forwards = ViewSampler(10, 3, seed=5)
-    orders = {step: forwards.indices(step).tolist() for step in range(20)}
-    backwards = ViewSampler(10, 3, seed=5)
-    assert all(backwards.indices(step).tolist() == orders[step] for step in reversed(range(20)))
-    assert ViewSampler(10, 3, seed=6).indices(0).tolist() != orders[0]
-
-
-def test_no_batch_holds_an_image_twice_where_the_pass_is_no_multiple():
-    sampler = ViewSampler(10, 4, seed=0)
-    for step in range(50):
-        assert len(set(sampler.indices(step).tolist())) == 4
-
-
-def test_too_few_images_are_refused():
-    with pytest.raises(UserError, match=r"16 source images.*10"):
-        ViewSampler(10, 16, seed=0)

@@ -1,0 +1,67 @@
+"""Data sources: names, files and folders become labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dainv.data.arrays import load_npz
+from dainv.data.folders import STREAMING, load_folder
+from dainv.data.named import NAMED
+from dainv.data.splits import ImageData
+from dainv.errors import UserError
+
+
+def load_data(
+    source: str,
+    *,
+    root: str | Path = "data",
+    image_size: int | None = None,
+    download: bool = True,
+    stream: str = "auto",
+    workers: int | None = None,
+) -> ImageData:
+    """Load a data set.
+
+    Args:
+        source: ``cifar10``, ``cifar100`` (downloaded by torchvision on first use), ``digits`` (embedded: handwritten
+            digits of scikit-learn, enlarged to 3 x 32 x 32), an ``.npz`` file with x_train, y_train, x_test, y_test, or
+            a folder with ``train/`` and ``test/`` or ``val/``, one subfolder a class in each, or as Tiny-ImageNet has
+            it, with a ``val/val_annotations.txt``.
+        root: where downloads go.
+        image_size: side in pixels of the images of a folder: the shorter side is resized to it and the middle of the
+            longer one kept. Not needed where all have one size.
+        download: whether what is not there may be downloaded; a dry run writes nothing.
+        stream: whether the images of a folder are decoded when they are asked for instead of kept in memory:
+            ``"always"``, ``"never"``, or ``"auto"``, if their pixels would take more than 4 GiB.
+        workers: processes or threads that decode; the number of cores, but not more than 8, if not given.
+
+    Raises:
+        UserError: data absent, malformed or not downloadable; the message says which file and what to do.
+        ValueError: stream is none of the three, or a negative number of workers.
+    """
+    if stream not in STREAMING:
+        raise ValueError(f"stream: expected one of {', '.join(STREAMING)}, got {stream!r}")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers: expected 0 or more, got {workers}")
+    if source in NAMED:
+        data = NAMED[source](Path(root), download)
+    else:
+        path = Path(source)
+        if path.is_dir():
+            data = load_folder(path, image_size, stream, workers)
+        elif path.suffix == ".npz" or path.exists():
+            data = load_npz(path)
+        else:
+            raise UserError(
+                f"no data {source!r}: expected {', '.join(NAMED)}, an .npz file or a folder with train/ and test/"
+            )
+    for name, split in (("training", data.train), ("test", data.test)):
+        if len(split) == 0:
+            raise UserError(f"{source}: the {name} set is empty")
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= len(data.classes):
+            raise UserError(
+                f"{source}: {name} labels from {low} to {high}, expected 0 to {len(data.classes) - 1} "
+                f"for {len(data.classes)} classes"
+            )
+    return data
