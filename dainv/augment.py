@@ -28,6 +28,16 @@ PARAMETERS = (
     "contrast",  # factor on the deviation from each channel's mean
 )
 _IDENTITY = {"zoom_rows": 1.0, "zoom_columns": 1.0, "contrast": 1.0}
+TRANSFORMATIONS = {
+    "rotation": ("rotation",),
+    "shift": ("shift_rows", "shift_columns"),
+    "zoom": ("zoom_rows", "zoom_columns"),
+    "shear": ("shear",),
+    "flip": ("flip",),
+    "brightness": ("brightness",),
+    "contrast": ("contrast",),
+}  # what a scheme is made of, and the parameters of each
+_SIGNED = ("zoom", "brightness", "contrast")  # up and down are two things, left and right are one
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,25 @@ class Augmentation:
     draw: str = "normal"
     interpolation: str = "bilinear"
     off_centre: bool = False
+
+    def alone(self, transformation: str) -> Augmentation:
+        """One transformation of the scheme, at the scheme's range and draw; flips always flip.
+
+        Args:
+            transformation: one of :data:`TRANSFORMATIONS`.
+
+        Raises:
+            UserError: the scheme has no such transformation.
+        """
+        names = _parameters_of(transformation)
+        if missing := [name for name in names if name not in self.ranges]:
+            raise UserError(f"the augmentation scheme {self.name!r} does not change {', '.join(missing)}")
+        ranges = {name: (1.0, 1.0) if name == "flip" else self.ranges[name] for name in names}
+        return replace(self, name=transformation, ranges=ranges)
+
+    def transformations(self) -> list[str]:
+        """Which of :data:`TRANSFORMATIONS` the scheme is made of."""
+        return [name for name, parts in TRANSFORMATIONS.items() if all(part in self.ranges for part in parts)]
 
     def parameters(
         self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
@@ -161,6 +190,33 @@ def _ranges(scale: float, contrast: tuple[float, float]) -> dict[str, tuple[floa
         "brightness": (-0.25 * scale, 0.25 * scale),
         "contrast": contrast,
     }
+
+
+def _parameters_of(transformation: str) -> tuple[str, ...]:
+    if transformation not in TRANSFORMATIONS:
+        raise UserError(f"no transformation {transformation!r}; there are {', '.join(TRANSFORMATIONS)}")
+    return TRANSFORMATIONS[transformation]
+
+
+def at_strength(transformation: str, strength: float, interpolation: str = "bilinear") -> Augmentation:
+    """One transformation of one strength.
+
+    Rotation, shift (along both axes) and shear go either way, equally likely for every image.
+
+    Args:
+        transformation: one of :data:`TRANSFORMATIONS`.
+        strength: in the units of :data:`PARAMETERS`: an angle in degrees, a fraction of the side, a factor (1 changes
+            nothing) or, for brightness, what is added. A flip has no strength; 1 is one.
+        interpolation: ``"bilinear"`` or ``"nearest"``.
+
+    Raises:
+        UserError: unknown transformation.
+    """
+    names = _parameters_of(transformation)
+    ends = (strength, strength) if transformation in (*_SIGNED, "flip") else (-strength, strength)
+    return Augmentation(
+        f"{transformation} {strength:g}", dict.fromkeys(names, ends), draw="extremes", interpolation=interpolation
+    )
 
 
 _LIGHT = {"shift_rows": (-0.1, 0.1), "shift_columns": (-0.1, 0.1), "flip": (0.0, 1.0)}

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 import dainv
-from dainv.augment import PARAMETERS, SCHEMES
+from dainv.augment import PARAMETERS, SCHEMES, TRANSFORMATIONS, at_strength
 
 COLUMN = {name: column for column, name in enumerate(PARAMETERS)}
 
@@ -168,3 +168,36 @@ def test_unknown_scheme_and_wrong_images_are_refused():
         dainv.augmentation("heavy")
     with pytest.raises(ValueError, match=r"\(n, C, H, W\)"):
         dainv.augmentation("heavier")(torch.rand(3, 32, 32))
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_a_transformation_alone_draws_as_in_the_scheme_and_changes_nothing_else(transformation):
+    scheme = dainv.augmentation("heavier")
+    alone = scheme.alone(transformation)
+    both = [one.parameters(500, torch.Generator().manual_seed(0)) for one in (scheme, alone)]
+    still = torch.tensor([1.0 if name.startswith(("zoom", "contrast")) else 0.0 for name in PARAMETERS])
+    for column, name in enumerate(PARAMETERS):
+        if name == transformation == "flip":
+            assert (both[1][:, column] == 1).all()
+        elif name in TRANSFORMATIONS[transformation]:
+            assert torch.equal(both[1][:, column], both[0][:, column])
+        else:
+            assert (both[1][:, column] == still[column]).all()
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_a_strength_is_that_of_every_image(transformation):
+    drawn = at_strength(transformation, 0.3).parameters(200, torch.Generator().manual_seed(0))
+    for name in TRANSFORMATIONS[transformation]:
+        values = drawn[:, COLUMN[name]].unique().tolist()
+        either_way = transformation in ("rotation", "shift", "shear")
+        assert values == pytest.approx([-0.3, 0.3] if either_way else [0.3])
+
+
+def test_schemes_know_what_they_are_made_of():
+    assert dainv.augmentation("heavier").transformations() == list(TRANSFORMATIONS)
+    assert dainv.augmentation("light").transformations() == ["shift", "flip"]
+    with pytest.raises(dainv.UserError, match=r"light.*rotation"):
+        dainv.augmentation("light").alone("rotation")
+    with pytest.raises(dainv.UserError, match="no transformation 'spin'"):
+        at_strength("spin", 1)

@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dainv
+from dainv.scores import engine
+from dainv.scores.sums import Centre, column_sums, squared_distances
 
 
 def model():
@@ -86,14 +90,23 @@ def test_exchanging_images_scores_about_zero():
     assert abs(np.median(got.sigma["0"])) < 0.02
 
 
-def test_a_large_mean_costs_no_digits(net, images):
+@pytest.mark.parametrize("mean", [0.0, 1e4])
+def test_a_large_mean_costs_no_digits(mean):
+    """Multiples of 1/64 near 10,000 are exact in float32: whatever is lost, the sums have lost."""
+
     class Offset(nn.Module):
         def forward(self, x):
-            return x + 1000
+            return x + mean
 
+    coarse = torch.randint(0, 65, (300, 3, 8, 8), generator=torch.Generator().manual_seed(0)) / 64
     shifted = nn.Sequential(nn.Identity(), Offset())
-    sigma = dainv.invariance_scores(shifted, images, layers="1", transform=darker, repeats=1).sigma
-    np.testing.assert_allclose(sigma["1"], sigma["input"], atol=2e-3)
+    sigma = dainv.invariance_scores(
+        shifted, coarse, layers="1", transform=lambda batch: batch.flip(3), repeats=1, batch_size=100
+    ).sigma
+    exact = coarse.double().flatten(1)
+    others = (exact - exact.mean(0)).square().sum(1) + (exact - exact.mean(0)).square().sum(1).mean()
+    expected = 1 - (exact - coarse.double().flip(3).flatten(1)).square().sum(1) / others
+    np.testing.assert_allclose(sigma["1"][0], expected.numpy(), atol=1e-6)
 
 
 def test_a_constant_layer_has_no_score_and_is_named(images):
@@ -130,10 +143,155 @@ def test_the_model_comes_back_as_it_was(net, images):
         ({"images": torch.rand(1, 3, 8, 8)}, "at least 2"),
         ({"images": torch.rand(4, 3, 8, 8) * 255}, r"\[0, 1\]"),
         ({"images": torch.zeros(4, 3, 8, 8, dtype=torch.uint8)}, "float"),
+        ({"images": torch.full((4, 3, 8, 8), torch.nan)}, "nan"),
         ({"transform": lambda batch: batch[:, :, :4]}, "shape"),
+        ({"transform": lambda batch: batch.double()}, "dtype"),
+        ({"transform": lambda batch: [batch]}, "list"),
+        ({"repeats": 0}, "repeats"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"images": DataLoader(torch.rand(4, 3, 8, 8), shuffle=True)}, "shuffle"),
+        ({"images": DataLoader(torch.rand(4, 3, 8, 8), drop_last=True)}, "drop_last"),
     ],
 )
 def test_bad_input_is_named(net, change, message):
     arguments = {"images": torch.rand(4, 3, 8, 8), "transform": darker, **change}
     with pytest.raises(ValueError, match=message):
         dainv.invariance_scores(net, arguments.pop("images"), layers="1", **arguments)
+
+
+@pytest.mark.parametrize("dimension", [3, 1000, 300_000])
+def test_sums_in_blocks_are_those_of_the_whole(dimension):
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(5, dimension, generator=generator), torch.randn(5, dimension, generator=generator)
+    exact = a.double() - b.double()
+    np.testing.assert_allclose(squared_distances(a, b), exact.square().sum(1), rtol=1e-6)
+    np.testing.assert_allclose(squared_distances(a, b[0]), (a.double() - b[0].double()).square().sum(1), rtol=1e-6)
+    from_mean = squared_distances(a, Centre(b[0], b[1]))
+    np.testing.assert_allclose(from_mean, (a.double() - b[0].double() - b[1].double()).square().sum(1), rtol=1e-6)
+    sums = column_sums(a, b, powers=2)
+    np.testing.assert_allclose(sums[0], exact.sum(0), atol=1e-5)
+    np.testing.assert_allclose(sums[1], exact.square().sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_many_activations_make_smaller_batches_and_the_same_scores(net, images, monkeypatch):
+    seen = []
+    net[0].register_forward_hook(lambda _m, _i, output: seen.append(len(output)))
+    expected = dainv.invariance_scores(net, images, layers="1", transform=darker).sigma["1"]
+    monkeypatch.setattr(engine, "_MOST_ACTIVATIONS", 5 * (192 + 144))
+    seen.clear()
+    got = dainv.invariance_scores(net, images, layers="1", transform=darker).sigma["1"]
+    assert max(seen) == 5
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_in_place_activations_do_not_reach_back(images):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    expected = dainv.invariance_scores(plain, images, layers="*", transform=darker).sigma
+    plain[1].inplace = True
+    found = dainv.invariance_scores(plain, images, layers="*", transform=darker).sigma
+    assert plain[1].inplace
+    for layer, sigma in expected.items():
+        np.testing.assert_array_equal(found[layer], sigma)
+
+
+def test_an_output_that_the_network_writes_over_counts_as_it_was_put_out(images):
+    class WritesOver(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Identity()
+
+        def forward(self, x):
+            return self.first(x * 1).clamp_(0.4, 0.6)
+
+    sigma = dainv.invariance_scores(WritesOver(), images, layers="first", transform=darker).sigma
+    np.testing.assert_allclose(sigma["first"], sigma["input"], rtol=1e-5)
+
+
+def test_a_layer_that_runs_twice_counts_with_its_last_output(images):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.act(x - 0.5).flip(1) - 0.2), "a tuple is no matter"
+
+    with pytest.warns(UserWarning, match="last output: act"):
+        sigma = dainv.invariance_scores(Twice(), images, layers="act", transform=darker, repeats=1, batch_size=5).sigma
+    once = nn.Sequential(nn.Identity())
+    once.forward = lambda x: once[0](((x - 0.5).relu().flip(1) - 0.2).relu())
+    expected = dainv.invariance_scores(once, images, layers="0", transform=darker, repeats=1).sigma["0"]
+    np.testing.assert_allclose(sigma["act"], expected, rtol=1e-5)
+
+
+class Odd(nn.Module):
+    """Puts out what it is told to."""
+
+    def __init__(self, of):
+        super().__init__()
+        self.odd, self.of = Returns(of), of
+        self.idle = nn.Identity()
+
+    def forward(self, x):
+        return self.odd(x)
+
+
+class Returns(nn.Module):
+    def __init__(self, of):
+        super().__init__()
+        self.of = of
+
+    def forward(self, x):
+        return self.of(x)
+
+
+@pytest.mark.parametrize(
+    ("of", "layer", "message"),
+    [
+        (lambda x: (x, x), "odd", "'odd' puts out a tuple"),
+        (lambda x: x > 0.5, "odd", "torch.bool"),
+        (lambda x: x.flatten(1).T, "odd", "the images first"),
+        (lambda x: x.mean(), "odd", "the images first"),
+        (lambda x: x, "idle", "do not run.*idle"),
+        (lambda x: x @ torch.ones(3, 3), "odd", r"does not accept images of shape \(3, 8, 8\)"),
+        (lambda x: x, "nothing", "no layer matches"),
+    ],
+)
+def test_layers_that_cannot_be_scored_are_named(images, of, layer, message):
+    with pytest.raises(dainv.UserError, match=message):
+        dainv.invariance_scores(Odd(of), images, layers=layer, transform=darker)
+
+
+def test_images_of_other_channels_than_the_model_takes_are_named(net):
+    with pytest.raises(dainv.UserError, match=r"images of shape \(1, 8, 8\)"):
+        dainv.invariance_scores(net, torch.rand(4, 1, 8, 8), layers="1", transform=darker)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float64, 1e-5)])
+def test_models_of_other_precision_are_scored(net, images, dtype, tolerance):
+    expected = dainv.invariance_scores(net, images, layers="1", transform=darker, repeats=1).sigma
+    found = dainv.invariance_scores(net.to(dtype), images, layers="1", transform=darker, repeats=1).sigma
+    np.testing.assert_allclose(found["1"], expected["1"], atol=tolerance)
+    np.testing.assert_array_equal(found["input"], expected["input"])
+
+
+def test_a_transform_that_leaves_the_range_is_told(net, images):
+    with pytest.warns(UserWarning, match=r"left \[0, 1\]: 0 to 254"):
+        dainv.invariance_scores(net, images.clamp(max=254 / 255), layers="1", transform=lambda batch: batch * 255)
+
+
+def test_a_transform_may_work_in_place_and_draw_from_any_generator(net, images):
+    def noisy(batch):
+        noise = torch.rand(()) + random.random() + np.random.rand()
+        return batch.mul_(0.9 - 0.1 * float(noise))
+
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    before = images.clone()
+    first, second = (dainv.invariance_scores(net, images, layers="1", transform=noisy).sigma["1"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert len(np.unique(first[:, 0])) == 5
+    assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert random.getstate() == states[2]

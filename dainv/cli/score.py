@@ -1,0 +1,118 @@
+"""`dainv score`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from dainv.cli.console import console
+from dainv.runs import CHECKPOINTS
+
+if TYPE_CHECKING:
+    from dainv.scores.study import Study
+
+
+@click.command(short_help="Invariance scores of any network.")
+@click.argument("model")
+@click.option("--data", default=None, help="cifar10, digits, FILE.npz or a folder of images.  [default: the run's]")
+@click.option("--data-root", default=None, help="Where downloads go.  [default: data, or where those of the run went]")
+@click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
+@click.option("--images", type=int, default=None, help="Only so many test images, drawn by the seed.  [default: all]")
+@click.option("--layers", multiple=True, help="Pattern of layer names; may be repeated.  [default: those of the model]")
+@click.option("--weights", default=None, metavar="FILE", help="Weights to load, or 'pretrained'.")
+@click.option("--checkpoint", type=click.Choice(CHECKPOINTS), default="newest", help="Of a run directory.")
+@click.option("--normalize", default=None, metavar="MEAN/STD", help="What the model expects; or 'imagenet'.")
+@click.option(
+    "--transform",
+    multiple=True,
+    default=("half-extremes",),
+    help="G of Eq. 2, a scheme or module:function; repeatable.",
+)
+@click.option("--repeats", default=5, help="Transformations of each image.")
+@click.option(
+    "--by",
+    multiple=True,
+    type=click.Choice(("transformation", "class")),
+    help="σ of each transformation of the scheme alone; or of each class, with class-wise invariance. Repeatable.",
+)
+@click.option("--curves", is_flag=True, help="σ against the strength of each transformation.")
+@click.option("--variance-ratio", is_flag=True, help="Also variance over transformations / variance over images.")
+@click.option("--batch-size", default=256, help="Images at a time.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
+@click.option("--seed", default=0, help="Of transformations, choice of images and random weights.")
+@click.option(
+    "--format", "form", type=click.Choice(("table", "json", "csv")), default="table", help="Of what is printed."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder for scores, tables and figures.")
+@click.pass_context
+def score(ctx: click.Context, form: str, out: Path | None, device: str, **options: Any) -> None:
+    """Invariance score σ (Eq. 2) of a network's layers, and what it is made of.
+
+    MODEL is a run directory, allcnn, cifar-resnet18, a torchvision name, timm:NAME, module:function, or a TorchScript
+    (.pt) or torch.export file (.pt2). With --out, work that was interrupted is continued by the same command. Several
+    processes share the work when started by torchrun.
+    """
+    from dainv.devices import resolve_device
+    from dainv.ranks import Ranks
+    from dainv.reporting import progress_bar
+    from dainv.scores.settings import ScoreSettings
+    from dainv.scores.study import score as run_score
+    from dainv.signals import Interrupted, StopSignals
+
+    settings = ScoreSettings(**options)
+    place = resolve_device(device)
+    with Ranks.from_environment(place.type) as ranks:
+        signals = StopSignals(announce=ranks.is_main)
+        quiet = Console(quiet=True)
+        try:
+            # Without a folder there is nothing to save, and Ctrl-C may end it at once.
+            with progress_bar(console if ranks.is_main else quiet) as progress, signals if out else nullcontext():
+                study = run_score(
+                    settings,
+                    ranks=ranks,
+                    device=ranks.device if ranks.size > 1 else place,
+                    out=out,
+                    progress=progress,
+                    stop=lambda: signals.received,
+                )
+        except Interrupted:
+            if ranks.is_main:
+                click.echo(f"saved in {out}; the same command continues it", err=True)
+            ctx.exit(130)
+        if ranks.is_main:
+            _show(study, form, out)
+
+
+def _show(study: Study, form: str, out: Path | None) -> None:
+    from dainv.scores.tables import csv_of, files_of, json_of, score_rows, summary_of
+    from dainv.scores.terminal import tables
+
+    for note in (*study.scores.notes, *_unscored(study)):
+        click.echo(f"warning: {note}", err=True)
+    if form == "json":
+        click.echo(json_of(summary_of(study)), nl=False)
+    elif form == "csv":
+        click.echo(csv_of(score_rows(study)), nl=False)
+    else:
+        for table in tables(study):
+            console.print(table)
+    if out is not None:
+        from dainv.runs import write_atomically
+        from dainv.scores.figures import figures_of
+
+        for name, content in {**files_of(study), **figures_of(study)}.items():
+            write_atomically(out / name, partial(_write, content))
+        click.echo(f"written to {out}", err=form != "table")
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def _unscored(study: Study) -> list[str]:
+    return [f"{layer} has no score: {reason}" for layer, reason in study.scores.unscored.items()]

@@ -1,0 +1,178 @@
+"""Where the images come from: a tensor, a data set or a loader, read in parts and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
+
+from dainv.data import ImageSplit, StreamedSplit
+
+
+class ImageSource(Protocol):
+    """N images in a fixed order, read from any place on."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        """Images ``start`` to ``stop`` in batches of at most ``size``, ``(n, C, H, W)``."""
+
+
+@dataclass(frozen=True)
+class _OfTensor:
+    images: Tensor
+    order: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        for first in range(start, stop, size):
+            part = slice(first, min(first + size, stop))
+            yield self.images[part] if self.order is None else self.images[self.order[part].to(self.images.device)]
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """Some images of a data set's split; a batch becomes float when it is read.
+
+    Attributes:
+        split: uint8 images, in memory or in files.
+        indices: which of them, and in what order.
+    """
+
+    split: ImageSplit | StreamedSplit
+    indices: Tensor
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.indices)
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        """Images ``start`` to ``stop``, ``(n, C, H, W)`` float32 in [0, 1]."""
+        for first in range(start, stop, size):
+            yield self.split.batch(self.indices[first : min(first + size, stop)])
+
+
+@dataclass(frozen=True)
+class _OfDataset:
+    dataset: Dataset[Any]
+    order: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        for batch in DataLoader(Subset(self.dataset, self.order[start:stop]), batch_size=size):
+            yield _images_of(batch)
+
+
+@dataclass(frozen=True)
+class _OfLoader:
+    loader: DataLoader[Any]
+
+    def __len__(self) -> int:
+        return len(self.loader.dataset)  # type: ignore[arg-type]  # as(source) has looked
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        place = 0
+        for batch in self.loader:
+            images = _images_of(batch)
+            wanted = images[max(0, start - place) : max(0, stop - place)]
+            place += len(images)
+            if len(wanted):
+                yield from wanted.split(size)
+            if place >= stop:
+                return
+
+
+def _images_of(batch: object) -> Tensor:
+    images = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images: expected batches of tensors or of (tensor, ...), got {type(images).__name__}")
+    return images
+
+
+def parts(n_images: int, batch_size: int, size: int) -> list[tuple[int, int]]:
+    """Where the images of each process start and stop: whole batches, the same as those of one process."""
+    n_batches = -(-n_images // batch_size)
+    cuts = [min(n_images, batch_size * (n_batches * rank // size)) for rank in range(size + 1)]
+    return list(pairwise(cuts))
+
+
+def image_source(
+    images: Tensor | Dataset[Any] | DataLoader[Any] | SplitImages, order: Tensor | None = None
+) -> ImageSource:
+    """Images as they can be read.
+
+    Args:
+        images: ``(N, C, H, W)`` float in [0, 1]; a Dataset or DataLoader of images or (image, ...) tuples that comes in
+            the same order every time; or part of a data set.
+        order: ``(N,)`` positions, the order to read them in; the given order if not given.
+
+    Raises:
+        ValueError: fewer than two images, another shape or dtype, or a loader that shuffles or is to be reordered.
+    """
+    if isinstance(images, Tensor):
+        check_form(images)
+        source: ImageSource = _OfTensor(images, order)
+    elif isinstance(images, SplitImages):
+        source = images if order is None else SplitImages(images.split, images.indices[order])
+    elif isinstance(images, DataLoader):
+        if not hasattr(images.dataset, "__len__"):
+            raise ValueError("images: expected a loader of a data set with a length; it is read more than once")
+        if isinstance(images.sampler, RandomSampler):
+            raise ValueError("images: the loader shuffles; expected the same order every time (shuffle=False)")
+        if images.drop_last:
+            raise ValueError("images: the loader leaves out the last images; expected drop_last=False")
+        if order is not None:
+            raise ValueError("labels: expected images as a tensor or a Dataset, which can be read class by class")
+        source = _OfLoader(images)
+    else:
+        if not hasattr(images, "__len__"):
+            raise ValueError("images: expected a data set with a length; it is read more than once")
+        source = _OfDataset(images, range(len(images)) if order is None else order.tolist())
+    if len(source) < 2:
+        raise ValueError(f"images: expected at least 2 to compare, got {len(source)}")
+    return source
+
+
+def check_form(images: Tensor) -> None:
+    """Whether these are images.
+
+    Raises:
+        ValueError: another shape or dtype.
+    """
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(
+            f"images: expected float images of shape (N, C, H, W), got {images.dtype} {tuple(images.shape)}"
+        )
+
+
+class RangeCheck:
+    """Lowest and highest value of many batches, kept on their device: looking at each would make the host wait for it.
+
+    Args:
+        device: of the batches.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._ends = torch.tensor([0.0, 1.0], device=device)
+
+    def add(self, batch: Tensor) -> None:
+        """Take a batch into account."""
+        low, high = batch.aminmax()
+        self._ends = torch.stack([torch.minimum(self._ends[0], low), torch.maximum(self._ends[1], high)]).float()
+
+    def outside(self, tolerance: float = 0.0) -> str | None:
+        """None where all was in [0, 1]; else what came."""
+        low, high = self._ends.tolist()
+        if low >= -tolerance and high <= 1 + tolerance:
+            return None
+        return f"{low:.3g} to {high:.3g}"

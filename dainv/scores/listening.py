@@ -1,0 +1,169 @@
+"""A model that is listened to: each layer's output becomes a few numbers as soon as the layer has run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dainv.errors import UserError
+from dainv.taps import Taps, match_layers
+
+INPUT = "input"  # the pixels, as a layer
+
+Reduce = Callable[[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the output of a layer is read as rows."""
+
+    dimension: int
+    channels_last: bool  # maps are read channels innermost where they lie so in memory, so that nothing is copied
+    overwritten: bool  # by an operation in place that comes after the layer
+
+    def rows(self, output: Tensor) -> Tensor:
+        """``(n, D)``."""
+        if self.channels_last:
+            output = output.permute(0, 2, 3, 1)
+        return output.flatten(1) if output.ndim > 1 else output[:, None]
+
+
+class Listener:
+    """Runs a model on batches of images and reduces what its layers put out.
+
+    Args:
+        model: any module, on the device, in eval mode.
+        layers: pattern or patterns of layer names.
+        prepare: from images in [0, 1] to what the model expects, such as a normalisation; nothing if not given.
+
+    Attributes:
+        dimensions: layer -> D, the pixels first; known after :meth:`probe`.
+        notes: what is good to know about the layers.
+
+    Raises:
+        UserError: no layer matches.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: str | Sequence[str], prepare: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self._model = model
+        self._prepare = prepare
+        self._dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        self._forms: dict[str, _Form] = {}
+        self._reduce: Reduce = lambda _name, rows: rows
+        self._names = match_layers(model, layers)
+        if INPUT in self._names:
+            raise UserError(f"a layer of the model is called {INPUT!r}, which stands for the pixels; leave it out")
+        self._taps: Taps | None = None
+        self.notes: list[str] = []
+
+    @property
+    def dimensions(self) -> dict[str, int]:
+        """Layer -> D, the pixels first."""
+        return {name: form.dimension for name, form in self._forms.items()}
+
+    def _forward(self, batch: Tensor) -> None:
+        x = batch if self._prepare is None else self._prepare(batch)
+        self._model(x.to(self._dtype))
+
+    def probe(self, batch: Tensor) -> dict[str, Tensor]:
+        """Find out what the layers put out, and start listening.
+
+        Args:
+            batch: two images.
+
+        Returns:
+            Layer -> ``(D,)`` activations of the first image, float32 or better.
+
+        Raises:
+            UserError: the model does not accept them, or a layer puts out what cannot be scored.
+        """
+        calls: Counter[str] = Counter()
+        seen: dict[str, tuple[Tensor, int]] = {}
+
+        def look(name: str, output: Tensor) -> Tensor:
+            calls[name] += 1
+            seen[name] = output, _version(output)
+            return output.new_empty(0)
+
+        taps = Taps(self._model, self._names, look)
+        try:
+            self._forward(batch)
+        except (torch.OutOfMemoryError, UserError):
+            raise
+        except Exception as error:  # whatever a model raises at images that it is not made for
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"the model does not accept images of shape {tuple(batch.shape[1:])}: {reason}") from error
+        finally:
+            taps.remove()
+        if idle := [name for name in self._names if name not in calls]:
+            raise UserError(f"layers that do not run in the model's forward pass: {_listed(idle)}; choose others")
+        self._forms[INPUT] = _form(INPUT, batch, len(batch), overwritten=False)
+        for name in self._names:
+            output, version = seen[name]
+            self._forms[name] = _form(name, output, len(batch), overwritten=_version(output) != version)
+        if repeated := [name for name, n in calls.items() if n > 1]:
+            self.notes.append(f"layers that run several times count with their last output: {_listed(repeated)}")
+        self._taps = Taps(self._model, self._names, self._on_output)
+        outputs = {INPUT: batch, **{name: output for name, (output, _) in seen.items()}}
+        firsts = {name: form.rows(outputs[name])[0].clone() for name, form in self._forms.items()}
+        return {name: first if first.dtype == torch.float64 else first.float() for name, first in firsts.items()}
+
+    def _on_output(self, name: str, output: Tensor) -> Tensor:
+        form = self._forms[name]
+        rows = form.rows(output)
+        if rows.shape[1] != form.dimension:
+            raise UserError(
+                f"layer {name!r} put out {form.dimension} features an image before and {rows.shape[1]} now; "
+                "a score compares images of one size"
+            )
+        kept = self._reduce(name, rows)
+        return kept.clone() if form.overwritten and kept is rows else kept
+
+    def run(self, batch: Tensor, reduce: Reduce) -> dict[str, Tensor]:
+        """One forward pass.
+
+        Args:
+            batch: ``(n, C, H, W)`` images in [0, 1], on the device.
+            reduce: given layer and ``(n, D)`` activations, what to keep of them.
+
+        Returns:
+            Layer -> what was kept, the pixels first.
+        """
+        assert self._taps is not None, "probe first"
+        self._reduce = reduce
+        pixels = reduce(INPUT, self._forms[INPUT].rows(batch))
+        self._forward(batch)
+        return {INPUT: pixels, **self._taps.take()}
+
+    def stop(self) -> None:
+        """Stop listening."""
+        if self._taps is not None:
+            self._taps.remove()
+
+
+def _form(name: str, output: Tensor, n_images: int, overwritten: bool) -> _Form:
+    if not output.is_floating_point():
+        raise UserError(f"layer {name!r} puts out {output.dtype}; expected floating-point activations")
+    if output.ndim == 0 or output.shape[0] != n_images or output.numel() == 0:
+        raise UserError(
+            f"layer {name!r} puts out the shape {tuple(output.shape)} for {n_images} images; "
+            "expected one row of features for each image, the images first"
+        )
+    channels_last = output.ndim == 4 and output.is_contiguous(memory_format=torch.channels_last)
+    return _Form(output[0].numel(), channels_last, overwritten)
+
+
+def _version(output: Tensor) -> int:
+    """How often it has been written to, where torch counts that."""
+    return 0 if output.is_inference() else output._version
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,139 @@
+"""What ``dainv score`` is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dainv.augment import SCHEMES, Augmentation, augmentation
+from dainv.errors import UserError
+from dainv.scores.transforms import Transform
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+BY = ("transformation", "class")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """Settings of ``dainv score``; the command line documents each where it defines the option.
+
+    Raises:
+        UserError: a setting outside its range.
+    """
+
+    model: str
+    data: str | None = None
+    layers: tuple[str, ...] = ()
+    weights: str | None = None
+    checkpoint: str = "newest"
+    data_root: str | None = None
+    image_size: int | None = None
+    images: int | None = None
+    transform: tuple[str, ...] = ("half-extremes",)
+    repeats: int = 5
+    by: tuple[str, ...] = ()
+    curves: bool = False
+    variance_ratio: bool = False
+    normalize: str | None = None
+    batch_size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be scored."""
+        for name, value, least in (
+            ("repeats", self.repeats, 2 if self.variance_ratio else 1),
+            ("images", 2 if self.images is None else self.images, 2),
+            ("batch-size", self.batch_size, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value < least:
+                raise UserError(f"--{name}: expected at least {least}, got {value}")
+        if twice := [name for name in self.transform if self.transform.count(name) > 1]:
+            raise UserError(f"--transform: {twice[0]} given twice")
+        if "transformation" in self.by and self.scheme is None:
+            raise UserError(f"--by transformation takes a scheme apart: name one of {', '.join(SCHEMES)}")
+        _normalization(self.normalize)
+
+    @property
+    def scheme(self) -> Augmentation | None:
+        """The first transformation that is an augmentation scheme."""
+        return next((SCHEMES[name] for name in self.transform if name in SCHEMES), None)
+
+    def prepare(self, channels: int) -> Normalization | None:
+        """From images in [0, 1] to what the model expects.
+
+        Raises:
+            UserError: means and deviations for another number of channels.
+        """
+        found = _normalization(self.normalize)
+        if found is None:
+            return None
+        mean, deviation = found
+        if len(mean) not in (1, channels):
+            raise UserError(f"--normalize {self.normalize}: {len(mean)} channels, the images have {channels}")
+        return Normalization(mean, deviation)
+
+
+class Normalization:
+    """Subtracts a mean and divides by a standard deviation, channel by channel."""
+
+    def __init__(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+        self._mean = torch.tensor(mean)[:, None, None]
+        self._deviation = torch.tensor(deviation)[:, None, None]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """``(n, C, H, W)`` images in [0, 1] to as many."""
+        self._mean, self._deviation = self._mean.to(images), self._deviation.to(images)
+        return (images - self._mean) / self._deviation
+
+
+def _normalization(text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if text is None:
+        return None
+    if text == "imagenet":
+        return IMAGENET
+    try:
+        parts = [tuple(float(number) for number in part.split(",")) for part in re.split(r"[/\s]+", text.strip())]
+        mean, deviation = parts
+    except ValueError:
+        raise UserError(
+            f"--normalize {text}: expected imagenet or MEAN/STD, each a number or one a channel, "
+            "as in 0.5/0.25 or 0.49,0.48,0.45/0.25,0.24,0.26"
+        ) from None
+    if len(mean) != len(deviation):
+        raise UserError(f"--normalize {text}: {len(mean)} means and {len(deviation)} deviations")
+    if not all(map(math.isfinite, mean)) or not all(math.isfinite(one) and one > 0 for one in deviation):
+        raise UserError(f"--normalize {text}: expected finite means and positive deviations")
+    return mean, deviation
+
+
+def load_transform(name: str) -> Transform:
+    """A transformation by name: an augmentation scheme, or ``module:function`` of a batch.
+
+    The current directory is searched for the module. The function takes float images ``(n, C, H, W)`` in [0, 1] and
+    gives as many of the same shape.
+
+    Raises:
+        UserError: nothing of that name.
+    """
+    if ":" not in name:
+        return augmentation(name)
+    module_name, _, function_name = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:  # importing runs a user's code
+        raise UserError(f"--transform {name}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not callable(function):
+        raise UserError(f"--transform {name}: is a {type(function).__name__}, expected a function of a batch of images")
+    transform: Transform = function
+    return transform

@@ -1,0 +1,167 @@
+"""Scores as rows, CSV, JSON and arrays, for people and other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dainv.scores.study import Study
+
+DEFINITIONS = {
+    "sigma": "1 - d(x, G(x)) / mean_j d(x, x_j) of Eq. 2; d is the mean squared difference of two images' activations, "
+    "the mean is over all images scored, x itself included",
+    "n": "number of scores: images x repeats",
+    "pooled": "1 - mean of d(x, G(x)) over images and repeats / mean of d over all pairs of images, i = j included",
+    "alone": "one transformation of the scheme, at its range; a flip always flips",
+    "curves": "one transformation of one strength, once for each image; rotation, shift and shear go either way, "
+    "equally likely",
+    "class_invariance": "1 - mean d within a class / mean d of all pairs, pairs of distinct images; the class 'all' is "
+    "over the pairs of all classes together, 1 - Eq. 3 with class labels as groups",
+    "variance_ratio": "of Quiroga et al. 2023: variance over transformations / variance over samples; pooled: ratio of "
+    "the sums over features, mean: mean over features of the ratios",
+}
+
+
+@dataclass(frozen=True)
+class Quartiles:
+    """The middle of a distribution of scores; NaN where there are none."""
+
+    q1: float
+    median: float
+    q3: float
+
+
+def quartiles(values: np.ndarray) -> Quartiles:
+    """Of all values, NaN where one is NaN."""
+    return Quartiles(*(float(value) for value in np.percentile(values, [25, 50, 75])))
+
+
+Rows = list[dict[str, Any]]
+
+
+def score_rows(study: Study) -> Rows:
+    """A row for each transformation asked for, or part of one, and layer."""
+    rows: Rows = []
+    for name in study.named:
+        scores, pooled = study.scores.scores(name), study.scores.pooled(name)
+        ratios = study.scores.variance_ratios(name) if study.settings.variance_ratio else {}
+        for layer, sigma in scores.sigma.items():
+            row: dict[str, Any] = {"transformation": name, "alone": name in study.parts, "layer": layer}
+            row |= {"D": scores.dimensions[layer], "images": sigma.shape[1], "repeats": len(sigma), "n": sigma.size}
+            row |= {**asdict(quartiles(sigma)), "mean": float(sigma.mean()), "pooled": pooled[layer]}
+            if ratios:
+                row |= {"variance_ratio_pooled": ratios[layer].pooled, "variance_ratio_mean": ratios[layer].mean}
+            rows.append(row)
+    return rows
+
+
+def curve_rows(study: Study) -> Rows:
+    """A row for each strength of a transformation and layer."""
+    rows: Rows = []
+    for axis in study.axes:
+        for strength, name in zip(axis.strengths, axis.augmentations("bilinear"), strict=True):
+            for layer, sigma in study.scores.scores(name).sigma.items():
+                row: dict[str, Any] = {"transformation": axis.transformation, "unit": axis.unit, "strength": strength}
+                if axis.transformation == "shift":
+                    row["pixels"] = " x ".join(f"{strength * side:g}" for side in study.image_shape[1:])
+                else:
+                    row["pixels"] = None
+                rows.append({**row, "layer": layer, "n": sigma.size, **asdict(quartiles(sigma))})
+    return rows
+
+
+def class_rows(study: Study) -> Rows:
+    """A row for each class and layer: sigma of its images, and class-wise invariance."""
+    if not study.by_class:
+        return []
+    rows: Rows = []
+    found = study.scores.class_invariance()
+    labels = study.scores.labels
+    for name in study.transforms:
+        for layer, sigma in study.scores.scores(name).sigma.items():
+            every: dict[str, Any] = {"transformation": name, "layer": layer}
+            for place, label in enumerate(study.scores.classes):
+                members = sigma[:, labels == label]
+                row = {**every, "class": label, "name": study.class_names[label], "images": members.shape[1]}
+                row |= {**asdict(quartiles(members)), "class_invariance": float(found[layer].by_class[place])}
+                rows.append(row)
+            row = {**every, "class": None, "name": "all", "images": sigma.shape[1], **asdict(quartiles(sigma))}
+            rows.append({**row, "class_invariance": found[layer].overall})
+    return rows
+
+
+def csv_of(rows: Rows) -> bytes:
+    """CSV with a header; what is not known or not a number is left empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow(["" if _missing(value) else value for value in row.values()])
+    return text.getvalue().encode()
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _plain(rows: Rows) -> Rows:
+    """JSON has no NaN."""
+    return [{key: None if _missing(value) else value for key, value in row.items()} for row in rows]
+
+
+def summary_of(study: Study) -> dict[str, Any]:
+    """Everything in numbers but the scores of single images, with definitions and provenance."""
+    return {
+        "definitions": DEFINITIONS,
+        "settings": asdict(study.settings),
+        "provenance": study.provenance,
+        "images": study.scores.n_images,
+        "layers": {layer: {"D": dimension} for layer, dimension in study.scores.dimensions.items()},
+        "unscored": study.scores.unscored,
+        "notes": study.scores.notes,
+        "scores": _plain(score_rows(study)),
+        "curves": _plain(curve_rows(study)),
+        "classes": _plain(class_rows(study)),
+    }
+
+
+def json_of(value: object) -> bytes:
+    """JSON text."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def npz_of(study: Study) -> bytes:
+    """The score of every image: arrays ``TRANSFORMATION/LAYER`` of shape ``(repeats, N)``, ``indices``, ``labels``."""
+    arrays: dict[str, Any] = {"indices": study.indices}
+    if study.scores.labels is not None:
+        arrays["labels"] = study.scores.labels
+    for name in study.scores.transformations:
+        arrays |= {f"{name}/{layer}": sigma for layer, sigma in study.scores.scores(name).sigma.items()}
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def files_of(study: Study) -> dict[str, bytes]:
+    """File name -> content, but for the figures."""
+    files = {
+        "scores.npz": npz_of(study),
+        "scores.csv": csv_of(score_rows(study)),
+        "summary.json": json_of(summary_of(study)),
+    }
+    for name, rows in (("curves.csv", curve_rows(study)), ("classes.csv", class_rows(study))):
+        if rows:
+            files[name] = csv_of(rows)
+    return files
+
+
+def layers_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Layers in the order of the rows."""
+    return list(dict.fromkeys(row["layer"] for row in rows))

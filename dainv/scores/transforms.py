@@ -1,0 +1,116 @@
+"""G of Eq. 2, drawn anew for every image and repeat and yet the same whenever work is continued or dealt out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dainv.augment import Augmentation
+from dainv.scores.images import RangeCheck
+
+Transform = Callable[[Tensor], Tensor]
+_ROUNDING = 1e-4  # what interpolation may do beyond [0, 1]
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """A transformation, the repeats of it and where its scores stand.
+
+    Attributes:
+        name: what the user calls it.
+        transform: from a batch of images to a batch of the same shape.
+        repeats: times each image is transformed.
+    """
+
+    name: str
+    transform: Transform
+    repeats: int
+
+
+class Draws:
+    """One transformation with all that is random about it.
+
+    The parameters of an :class:`~dainv.augment.Augmentation` are drawn for all images at once, so that the batch size
+    changes nothing. Any other callable draws for itself: torch's, NumPy's and Python's global generators are seeded for
+    each batch and repeat, and put back.
+
+    Args:
+        transformation: what to draw.
+        indices: ``(n,)`` places in the whole set of the images that are transformed here.
+        n_images: of the whole set.
+        seed: of the draws.
+        device: where the images are.
+    """
+
+    def __init__(
+        self, transformation: Transformation, indices: Tensor, n_images: int, seed: int, device: torch.device
+    ) -> None:
+        self.transformation = transformation
+        self._seed = seed
+        self._device = device
+        self._range = RangeCheck(device)
+        self._parameters: list[Tensor] = []
+        if isinstance(transform := transformation.transform, Augmentation):
+            generator = torch.Generator().manual_seed(seed)
+            for _ in range(transformation.repeats):
+                self._parameters.append(transform.parameters(n_images, generator)[indices].to(device))
+
+    def __call__(self, batch: Tensor, repeat: int, start: int, first_index: int) -> Tensor:
+        """The batch, transformed.
+
+        Args:
+            batch: ``(n, C, H, W)`` images.
+            repeat: counted from 0.
+            start: place of its first image among those that are transformed here.
+            first_index: place of its first image in the whole set.
+
+        Raises:
+            ValueError: the transformation gives no tensor, another shape or another dtype.
+        """
+        transform = self.transformation.transform
+        if isinstance(transform, Augmentation):
+            return _placed(transform.apply(batch, self._parameters[repeat][start : start + len(batch)]))
+        with _seeded((self._seed, repeat, first_index), self._device):
+            out = transform(batch.clone())  # it may work in place
+        name = self.transformation.name
+        if not isinstance(out, Tensor):
+            raise ValueError(f"transform {name}: expected a tensor back, got {type(out).__name__}")
+        if out.shape != batch.shape:
+            raise ValueError(
+                f"transform {name}: expected the shape it was given, {tuple(batch.shape)}, got {tuple(out.shape)}"
+            )
+        if out.dtype != batch.dtype:
+            raise ValueError(f"transform {name}: expected the dtype it was given, {batch.dtype}, got {out.dtype}")
+        out = _placed(out.to(self._device))
+        self._range.add(out)
+        return out
+
+    def outside(self) -> str | None:
+        """None where all images stayed in [0, 1] so far; else what came."""
+        return self._range.outside(_ROUNDING)
+
+
+def _placed(batch: Tensor) -> Tensor:
+    """Channels innermost, the layout in which convolutions are fastest."""
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _seeded(key: tuple[int, ...], device: torch.device) -> Iterator[None]:
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)
