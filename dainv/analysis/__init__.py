@@ -1,6 +1,5 @@
 """From a run directory to figures and a report."""
 
-from dainv.analysis.analyze import analyze
-from dainv.analysis.results import AnalysisResult
+from dainv.analysis.analyze import AnalysisResult, analyze
 
 __all__ = ["AnalysisResult", "analyze"]

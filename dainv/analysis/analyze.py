@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
+from rich.table import Table
 
-from dainv.analysis.dynamics import read_dynamics
-from dainv.analysis.figures import DARK, LIGHT, dynamics_figure, scores_figure
-from dainv.analysis.files import dynamics_csv, scores_csv, summary_json
-from dainv.analysis.findings import findings
-from dainv.analysis.report import report_html
-from dainv.analysis.results import AnalysisResult, AnalyzedRun, compare, kind, labels
+from dainv.analysis.arms import arm_labels, group, run_labels
+from dainv.analysis.comparison import Comparison, compare
+from dainv.analysis.doubts import doubts
+from dainv.analysis.dynamics import Dynamics, read_dynamics
+from dainv.analysis.opening import Opened, open_runs
+from dainv.analysis.outputs import Outputs, write_outputs
+from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.scoring import ScoringPlan, scores_of
 from dainv.data import ImageData, load_data
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.runs import (
-    DYNAMICS_FIGURE,
-    DYNAMICS_TABLE,
-    REPORT,
-    SCORES_FIGURE,
-    SCORES_TABLE,
-    SUMMARY,
-    RunDirectory,
-    write_atomically,
-)
+from dainv.runs import RunDirectory
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """What :func:`analyze` found, and where it was written.
+
+    Attributes:
+        arms: runs by arm, in the order given.
+        comparisons: of the other arms with the reference.
+        warnings: what makes a result doubtful, a line each.
+        notes: what is good to know, a line each.
+        outputs: what was written.
+    """
+
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    outputs: Outputs
+
+    @property
+    def runs(self) -> tuple[AnalyzedRun, ...]:
+        """All runs, arm by arm."""
+        return tuple(run for arm in self.arms for run in arm.runs)
+
+    @property
+    def report(self) -> Path:
+        """Path of the report."""
+        return self.outputs.report
+
+    def table(self) -> Table:
+        """Scores and losses for a terminal, a row a layer."""
+        from dainv.analysis.terminal import scores_table
+
+        return scores_table(self.arms)
 
 
 def analyze(
@@ -42,16 +71,19 @@ def analyze(
     batch_size: int = 256,
     device: torch.device | str | None = None,
     seed: int = 0,
+    checkpoint: str = "newest",
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> AnalysisResult:
-    """Score runs (Eq. 2), draw Figures 1 and 2 and write a report.
+    """Score runs (Eq. 2), compare them, draw Figures 1 and 2 and write a report.
 
-    Scores and tables of a run go to its own ``analysis/`` folder; figures, report and summary, which may compare
-    several runs, to that of the first. Scores of an earlier analysis are used again where they were made from the same
-    weights, data, transformation, repeats, images and seed.
+    Runs that differ in their seed only form an arm. Scores and tables of a run go to its own ``analysis/`` folder;
+    figures, report and summary, which may compare several runs, to that of the first, or where ``out`` says. Scores of
+    an earlier analysis are used again where they were made from the same weights, data, transformation, repeats, images
+    and seed.
 
     Args:
-        run_dirs: run directories, with the same layers.
+        run_dirs: run directories. Of several, those that are none or have nothing to score yet are left out.
         data: what to score on; the data each run was trained on if not given.
         data_root: where downloads go; where those of the run went if not given.
         transform: name of the augmentation scheme that is G of Eq. 2.
@@ -60,6 +92,8 @@ def analyze(
         batch_size: images at a time.
         device: where to compute; the CPU if not given.
         seed: of the transformations, of the choice of images and of the bootstrap.
+        checkpoint: which one of each run, ``"newest"`` or ``"best"``.
+        out: folder for figures, report and summary; the first run's ``analysis/`` if not given.
         progress: a display to report to.
 
     Raises:
@@ -67,98 +101,81 @@ def analyze(
     """
     made_with = environment()
     plan = ScoringPlan(transform, repeats, images, batch_size, device, seed)
-    runs = _open(run_dirs)
-    configs = [_configuration(run) for run in runs]
-    _same_layers(runs, configs)
-    curves = [read_dynamics(run, config["layers"]) for run, config in zip(runs, configs, strict=True)]
-    names = labels([run.name for run in runs], [kind(config) for config in configs])
     warnings: list[str] = []
     notes: list[str] = []
-    loaded: dict[tuple[str, str, int | None], tuple[ImageData, str]] = {}
-    analyzed = []
-    for run, config, dynamics, label in zip(runs, configs, curves, names, strict=True):
-        settings = config["settings"]
-        key = (data or settings["data"], str(data_root or settings["data_root"]), settings["image_size"])
-        if key not in loaded:
-            loaded[key] = _load(run, key, given=data is not None)
-        found, sha256 = loaded[key]
+    opened = open_runs(run_dirs, checkpoint, out, warnings.append)
+    curves = [read_dynamics(one.run, one.config["layers"]) for one in opened]
+    scored = _Scoring(data, data_root, plan, progress, warnings.append, notes.append)
+    arms = _arms(opened, curves, scored)
+    warnings += doubts(arms)
+    comparisons = compare(arms)
+    outputs = write_outputs(arms, comparisons, warnings, made_with, Path(out) if out is not None else None)
+    return AnalysisResult(tuple(arms), tuple(comparisons), tuple(warnings), tuple(notes), outputs)
+
+
+def _arms(opened: Sequence[Opened], curves: Sequence[Dynamics], scoring: _Scoring) -> list[Arm]:
+    """The runs, scored one after the other, by arm."""
+    configs, names = [one.config for one in opened], [one.run.name for one in opened]
+    groups = group(configs)
+    arms = arm_labels(groups, names, configs)
+    labels = run_labels(groups, arms, names, configs)
+    runs = [scoring.run(*one) for one in zip(opened, labels, curves, strict=True)]
+    return [Arm(label, tuple(runs[place] for place in places)) for label, places in zip(arms, groups, strict=True)]
+
+
+class _Scoring:
+    """Scores run after run, loading each data set once."""
+
+    def __init__(
+        self,
+        data: str | None,
+        data_root: str | Path | None,
+        plan: ScoringPlan,
+        progress: Progress | None,
+        warn: Callable[[str], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._data, self._data_root, self._plan = data, data_root, plan
+        self._progress, self._warn, self._note = progress, warn, note
+        self._loaded: dict[tuple[str, str, int | None], tuple[ImageData, str]] = {}
+
+    def run(self, opened: Opened, label: str, dynamics: Dynamics) -> AnalyzedRun:
+        """Score a run."""
+        run, config = opened
+        found, sha256 = self._load(run, config)
         if sha256 != config["data"]["sha256"]:
-            warnings.append(
+            self._warn(
                 f"{run.name} was scored on other data ({found.name}, sha256 {sha256[:12]}…) than it was trained and "
                 f"tested with ({config['data']['name']}, sha256 {config['data']['sha256'][:12]}…)"
             )
         scores, source = scores_of(
-            run, config, found, sha256, plan, progress=progress, warn=warnings.append, note=notes.append
+            run, config, found, sha256, self._plan, progress=self._progress, warn=self._warn, note=self._note
         )
-        record = _record(run, source.step)
-        analyzed.append(
-            AnalyzedRun(
-                run=run,
-                label=label,
-                config=config,
-                environment=run.environment,
-                record=record,
-                data=found.name,
-                available=len(found.test),
-                scores=scores,
-                source=source,
-                dynamics=dynamics,
-            )
+        return AnalyzedRun(
+            run=run,
+            label=label,
+            config=config,
+            environment=run.environment,
+            record=_record(run, source.step),
+            data=found.name,
+            available=len(found.test),
+            scores=scores,
+            source=source,
+            dynamics=dynamics,
         )
-    warnings += _doubts(analyzed)
-    report = _write(analyzed, warnings, made_with)
-    return AnalysisResult(tuple(analyzed), tuple(compare(analyzed)), tuple(warnings), tuple(notes), report)
 
-
-def _open(run_dirs: Sequence[str | Path]) -> list[RunDirectory]:
-    if not run_dirs:
-        raise UserError("no run directory given")
-    runs = [RunDirectory.open(path) for path in run_dirs]
-    places = [run.path.resolve() for run in runs]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise UserError(f"{run_dirs[number]}: given twice")
-    for run in runs:
-        run.analysis_path(REPORT)  # where no folder can be made, this says so before the work, not after it
-    return runs
-
-
-def _configuration(run: RunDirectory) -> dict[str, Any]:
-    """A run's config.json with all that the analysis needs in it."""
-    config = run.config
-    needed = {
-        "settings": ("alpha", "data", "data_root", "image_size", "normalization", "seed"),
-        "model": ("in_channels", "n_classes", "batch_norm", "width"),
-        "data": ("name", "sha256", "n_test"),
-    }
-    for part, keys in needed.items():
-        section = config.get(part)
-        for key in keys:
-            if not isinstance(section, dict) or key not in section:
-                raise UserError(f"{run.path}: config.json has no {part}.{key}; was it written by `dainv train`?")
-    if not config.get("layers"):
-        raise UserError(f"{run.path}: config.json names no layers")
-    return config
-
-
-def _same_layers(runs: Sequence[RunDirectory], configs: Sequence[dict[str, Any]]) -> None:
-    first = configs[0]["layers"]
-    for run, config in zip(runs, configs, strict=True):
-        if config["layers"] != first:
-            raise UserError(
-                f"{run.path}: its layers ({', '.join(config['layers'])}) are not those of {runs[0].path} "
-                f"({', '.join(first)}); analyze them one at a time"
-            )
-
-
-def _load(run: RunDirectory, key: tuple[str, str, int | None], *, given: bool) -> tuple[ImageData, str]:
-    source, root, image_size = key
-    try:
-        data = load_data(source, root=root, image_size=image_size)
-    except UserError as error:
-        hint = "" if given else f" (the data of {run.path}; --data says where it is now)"
-        raise UserError(f"{error}{hint}") from None
-    return data, data.fingerprint()
+    def _load(self, run: RunDirectory, config: dict[str, Any]) -> tuple[ImageData, str]:
+        settings = config["settings"]
+        source = self._data or settings["data"]
+        key = (source, str(self._data_root or settings["data_root"]), settings["image_size"])
+        if key not in self._loaded:
+            try:
+                data = load_data(source, root=key[1], image_size=key[2])
+            except UserError as error:
+                hint = "" if self._data is not None else f" (the data of {run.path}; --data says where it is now)"
+                raise UserError(f"{error}{hint}") from None
+            self._loaded[key] = data, data.fingerprint()
+        return self._loaded[key]
 
 
 def _record(run: RunDirectory, step: int) -> dict[str, Any]:
@@ -171,53 +188,3 @@ def _record(run: RunDirectory, step: int) -> dict[str, Any]:
     except KeyError as error:
         raise UserError(f"{run.path}: a record of its metrics lacks {error}; expected those of `dainv train`") from None
     return records[-1]
-
-
-def _doubts(runs: Sequence[AnalyzedRun]) -> list[str]:
-    """What a reader has to know before trusting the numbers."""
-    doubts = []
-    for run in runs:
-        constant = [layer for layer in run.layers if layer not in run.summaries]
-        if constant:
-            doubts.append(f"{run.name}: the same for all images, hence without a score: {', '.join(constant)}")
-        guessing = 1 / run.config["model"]["n_classes"]
-        if run.accuracy.low <= guessing:
-            doubts.append(
-                f"{run.name}: its test accuracy, {100 * run.accuracy.value:.1f} %, is not above guessing "
-                f"({100 * guessing:.1f} %)"
-            )
-    if len({run.source.data_sha256 for run in runs}) > 1:
-        doubts.append("the runs were scored on different data; their scores are not subtracted from each other")
-    if len({run.config["settings"]["normalization"] for run in runs}) > 1:
-        doubts.append("the runs normalise the invariance loss in different ways; their losses are on different scales")
-    return doubts
-
-
-def _write(runs: Sequence[AnalyzedRun], warnings: Sequence[str], made_with: dict[str, Any]) -> Path:
-    """Write everything; nothing is written before all of it has been made."""
-    comparisons = compare(runs)
-    sentences = findings(runs, comparisons)
-    first = runs[0].run
-    files: list[tuple[Path, bytes]] = []
-    for run in runs:
-        files.append((run.run.analysis_path(SCORES_TABLE), scores_csv(run)))
-        files.append((run.run.analysis_path(DYNAMICS_TABLE), dynamics_csv(run.dynamics)))
-    vector = {}
-    for name, draw in ((SCORES_FIGURE, scores_figure), (DYNAMICS_FIGURE, dynamics_figure)):
-        vector[name] = (draw(runs, "svg", LIGHT), draw(runs, "svg", DARK))
-        files.append((first.analysis_path(f"{name}.svg"), vector[name][0]))
-        files.append((first.analysis_path(f"{name}.png"), draw(runs, "png", LIGHT)))
-    summary = summary_json(runs, comparisons, sentences, warnings, made_with)
-    files.append((first.analysis_path(SUMMARY), summary))
-    page = report_html(
-        runs, comparisons, sentences, warnings, made_with, vector[SCORES_FIGURE], vector[DYNAMICS_FIGURE]
-    )
-    report = first.analysis_path(REPORT)
-    files.append((report, page.encode()))
-    for path, content in files:
-        _write_bytes(path, content)
-    return report
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))

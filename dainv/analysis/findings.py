@@ -3,86 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from dainv.analysis.results import BASELINE, AnalyzedRun, Comparison, short_layer
+from dainv.analysis.comparison import Comparison
+from dainv.analysis.phases import LEAST_RECORDS
+from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.statistics import Estimate
+from dainv.analysis.verdicts import verdicts
+from dainv.analysis.words import capital, interval, layer_list, number, percent, seed_interval, short_layer, spread, the
 from dainv.scores import INPUT
 
-
-def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign, and no sign where it rounds to nothing."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+_PATTERNS = {"fall": "fell", "rise": "rose"}
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """A difference: with its sign in any case."""
-    text = number(value, digits)
-    return text if text.startswith("−") or float(text) == 0 else f"+{text}"
+class Finding(NamedTuple):
+    """A sentence and what it is about."""
+
+    topic: str
+    sentence: str
 
 
-def interval(estimate: Estimate, digits: int = 2) -> str:
-    """The ends of an interval."""
-    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
-
-
-def percent(estimate: Estimate) -> str:
-    """A share with its interval, in percent."""
-    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f} %)"
-
-
-def layer_list(chosen: Sequence[str], layers: Sequence[str]) -> str:
-    """Some of the layers in words, neighbours drawn together: ``layers 1 and 3–5``.
-
-    Args:
-        chosen: the layers to name.
-        layers: all layers, in order.
-    """
-    runs: list[list[str]] = []
-    for place, layer in enumerate(layers):
-        if layer not in chosen:
-            continue
-        if runs and layers[place - 1] == runs[-1][-1]:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    parts: list[str] = []
-    for run in runs:
-        names = [short_layer(layer) for layer in run]
-        parts += [f"{names[0]}–{names[-1]}"] if len(names) > 2 else names
-    if not parts:
-        return "no layer"
-    if len(chosen) == len(layers) > 1:
-        return f"all {len(layers)} layers"
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"layer {listed}" if len(chosen) == 1 else f"layers {listed}"
-
-
-def findings(runs: Sequence[AnalyzedRun], comparisons: Sequence[Comparison]) -> list[str]:
+def findings(arms: Sequence[Arm], comparisons: Sequence[Comparison]) -> list[Finding]:
     """What was found, the plainest first."""
-    sentences = [_accuracies(runs), *_pixels(runs)]
-    for run in runs:
-        sentences += _along_the_network(run)
-    for comparison in comparisons:
-        sentences += _against_reference(comparison)
-    return sentences + [_losses(run) for run in runs]
+    topics = {
+        "Accuracy": [_accuracies(arms)],
+        "Invariance scores": _pixels([run for arm in arms for run in arm.runs])
+        + [_along_the_network(arm) for arm in arms],
+        "Comparison": [sentence for comparison in comparisons for sentence in verdicts(comparison)],
+        "Dynamics": [_losses(arm) for arm in arms],
+    }
+    return [Finding(topic, sentence) for topic, sentences in topics.items() for sentence in sentences]
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _who(arm: Arm) -> str:
+    return capital(arm.label) + (f" ({arm.n} runs)" if arm.n > 1 else "")
 
 
-def _the(run: AnalyzedRun) -> str:
-    return f"the {run.label}" if run.label == BASELINE else run.label
-
-
-def _accuracies(runs: Sequence[AnalyzedRun]) -> str:
-    each = [
-        f"{percent(run.accuracy)} for {_the(run)} after epoch {run.record['epoch']} "
-        f"(n = {run.config['data']['n_test']:,} images)"
-        for run in runs
-    ]
+def _accuracies(arms: Sequence[Arm]) -> str:
+    each = []
+    for arm in arms:
+        run = arm.runs[0]
+        if arm.n == 1:
+            each.append(
+                f"{percent(run.accuracy)} for {the(arm.label)} after epoch {run.record['epoch']} "
+                f"(n = {run.config['data']['n_test']:,} images)"
+            )
+        else:
+            mean = arm.accuracy
+            found = percent(Estimate(mean.value, *mean.interval))
+            each.append(f"{found} for {the(arm.label)}, the mean of {arm.n} runs ({_range_of_accuracies(arm)})")
     return f"Test accuracy, with its 95 % interval: {'; '.join(each)}."
+
+
+def _range_of_accuracies(arm: Arm) -> str:
+    return f"{100 * arm.accuracy.least:.1f} to {100 * arm.accuracy.most:.1f} %"
 
 
 def _pixels(runs: Sequence[AnalyzedRun]) -> list[str]:
@@ -100,68 +74,62 @@ def _pixels(runs: Sequence[AnalyzedRun]) -> list[str]:
     return sentences
 
 
-def _along_the_network(run: AnalyzedRun) -> list[str]:
-    """Where the medians lie compared with the pixels', and where they end up."""
-    if not run.above_pixels:
-        return [f"{_capital(run.label)}: no layer has a score to compare with the pixels'."]
-    layers = run.config["layers"]
+def _along_the_network(arm: Arm) -> str:
+    """Where the medians lie compared with the pixels', in every run, and where they end up."""
+    layers = [layer for layer in arm.scored if layer != INPUT]
+    if not layers or not all(run.above_pixels for run in arm.runs):
+        return f"{_who(arm)}: no layer has a score to compare with the pixels'."
+    signs = {layer: {run.above_pixels[layer].sign for run in arm.runs} for layer in layers}
     parts = []
     for sign, words in ((1, "above"), (-1, "below"), (0, "not clearly different from")):
-        chosen = [layer for layer, estimate in run.above_pixels.items() if estimate.sign == sign]
+        if sign:
+            chosen = [layer for layer in layers if signs[layer] == {sign}]
+        else:
+            chosen = [layer for layer in layers if signs[layer] not in ({1}, {-1})]
         if chosen:
-            parts.append(f"{words} the pixels' at {layer_list(chosen, layers)}")
-    medians = {layer: run.summaries[layer].median.value for layer in run.above_pixels}
-    highest = max(medians, key=lambda layer: medians[layer])
-    deepest = list(medians)[-1]
-    ends = f"It is highest at layer {short_layer(highest)}, {number(medians[highest])}"
+            parts.append(f"{words} the pixels' at {layer_list(chosen, arm.layers[1:])}")
+    medians = {layer: arm.medians[layer].value for layer in layers}
+    highest, deepest = max(medians, key=lambda layer: medians[layer]), layers[-1]
+    ends = f"It is highest at layer {short_layer(highest)}, {_median(arm, highest)}"
     if deepest != highest:
-        ends += f", and {number(medians[deepest])} at layer {short_layer(deepest)}, the deepest with a score"
-    return [f"{_capital(run.label)}: the median σ is {', '.join(parts)}. {ends}."]
+        ends += f", and {_median(arm, deepest)} at layer {short_layer(deepest)}, the deepest with a score"
+    everywhere = "in every run " if arm.n > 1 else ""
+    return f"{_who(arm)}: the median σ is {everywhere}{', '.join(parts)}. {ends}."
 
 
-def _against_reference(comparison: Comparison) -> list[str]:
-    layers = comparison.other.config["layers"]
-    differences = {layer: value for layer, value in comparison.differences.items() if layer != INPUT}
-    if not differences:
-        return []
-    parts = []
-    for sign, word in ((1, "higher"), (-1, "lower")):
-        chosen = {layer: value for layer, value in differences.items() if value.sign == sign}
-        if not chosen:
-            continue
-        most = max(chosen, key=lambda layer: abs(chosen[layer].value))
-        largest = chosen[most]
-        parts.append(
-            f"{word} at {layer_list(list(chosen), layers)} (most at layer {short_layer(most)}: "
-            f"{signed(largest.value)}, {interval(largest)})"
-        )
-    unclear = [layer for layer, value in differences.items() if value.sign == 0]
-    if unclear:
-        parts.append(f"not clearly different at {layer_list(unclear, layers)}")
-    return [
-        f"Compared with {_the(comparison.reference)}, the median σ of {_the(comparison.other)} is {'; '.join(parts)}."
-    ]
+def _median(arm: Arm, layer: str) -> str:
+    mean = arm.medians[layer]
+    return number(mean.value) if arm.n == 1 else f"{number(mean.value)} ({seed_interval(mean)} over runs)"
 
 
-def _losses(run: AnalyzedRun) -> str:
-    """First and last invariance loss on training batches."""
-    dynamics = run.dynamics
-    who = _capital(run.label)
+def _losses(arm: Arm) -> str:
+    """Phases of the invariance loss on training batches, and its values at both ends."""
+    dynamics = arm.dynamics.mean
+    who = _who(arm)
+    last = int(dynamics.epochs[-1])
     if len(dynamics.epochs) < 2:
         return f"{who}: no epoch is complete yet; the invariance losses are those before any update."
-    change = dynamics.train[-1] - dynamics.train[0]
-    rose = [layer for layer, value in zip(dynamics.layers, change, strict=True) if value > 0]
-    fell = [layer for layer, value in zip(dynamics.layers, change, strict=True) if value < 0]
-    moved = [
-        f"{verb} at {layer_list(chosen, dynamics.layers)}"
-        for verb, chosen in (("rose", rose), ("fell", fell))
-        if chosen
-    ]
     ends = []
     for place in dict.fromkeys((0, len(dynamics.layers) - 1)):
-        first, last = dynamics.train[0, place], dynamics.train[-1, place]
-        ends.append(f"from {number(first)} to {number(last)} at layer {short_layer(dynamics.layers[place])}")
-    return (
-        f"{who}: from the first training batch to the mean of epoch {dynamics.epochs[-1]}, the invariance loss "
-        f"{' and '.join(moved) or 'stayed the same'}: {' and '.join(ends)}."
-    )
+        first, final = dynamics.train[1, place], dynamics.train[-1, place]
+        ends.append(f"from {number(first)} to {number(final)} at layer {short_layer(dynamics.layers[place])}")
+    began = f"It went {' and '.join(ends)}, between the means of epochs {dynamics.epochs[1]} and {last}."
+    if last < LEAST_RECORDS:
+        return f"{who}: {last} epochs are too few to tell phases of the invariance loss from noise. {began}"
+    patterns: dict[tuple[str, ...], list[str]] = {}
+    for layer, found in dynamics.train_phases.items():
+        patterns.setdefault(tuple(phase.kind for phase in found), []).append(layer)
+    parts = [_pattern(arm, kinds, layers) for kinds, layers in patterns.items()]
+    return f"{who}: over {last} epochs, the invariance loss on training batches {'; '.join(parts)}. {began}"
+
+
+def _pattern(arm: Arm, kinds: tuple[str, ...], layers: list[str]) -> str:
+    """What layers with the same phases did, and the epochs of their turning points."""
+    where = layer_list(layers, arm.layers[1:])
+    if not kinds:
+        return f"neither rose nor fell clearly at {where}"
+    did = ", then ".join(_PATTERNS[kind] for kind in kinds)
+    if len(kinds) == 1:
+        return f"{did} at {where}"
+    turns = zip(*(arm.dynamics.mean.turning_epochs(layer) for layer in layers), strict=True)
+    return f"{did} at {where} (turning at epoch {' and '.join(spread(epochs) for epochs in turns)})"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from dainv.analysis.dynamics import Dynamics
+from dainv.analysis.arms import BASELINE, kind
+from dainv.analysis.dynamics import Band, Dynamics, band
 from dainv.analysis.scoring import ScoreSource
+from dainv.analysis.seeds import SeedMean, seed_mean
 from dainv.analysis.statistics import (
+    Box,
     Estimate,
     LayerSummary,
+    box,
     difference,
     proportion,
     resampled_medians,
@@ -25,9 +26,6 @@ from dainv.analysis.statistics import (
 )
 from dainv.runs import RunDirectory
 from dainv.scores import INPUT, InvarianceScores
-
-BASELINE = "baseline"
-INVARIANCE = "data augmentation invariance"
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class AnalyzedRun:
         record: metrics of the last complete epoch before the checkpoint that was scored.
         data: name of the data it was scored on.
         available: number of its test images.
-        scores: of its newest checkpoint.
+        scores: of its checkpoint.
         source: what they were made from.
-        dynamics: its losses.
+        dynamics: its losses and accuracies.
     """
 
     run: RunDirectory
@@ -62,6 +60,11 @@ class AnalyzedRun:
     def name(self) -> str:
         """Name of the run directory."""
         return self.run.name
+
+    @property
+    def seed(self) -> int:
+        """Seed of its training."""
+        return int(self.config["settings"]["seed"])
 
     @property
     def is_baseline(self) -> bool:
@@ -102,85 +105,72 @@ class AnalyzedRun:
         return proportion(self.record["test"]["accuracy"], self.config["data"]["n_test"])
 
 
-def kind(config: Mapping[str, Any]) -> str:
-    """The paper's name for a run."""
-    return INVARIANCE if config["settings"]["alpha"] else BASELINE
-
-
-def labels(names: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """One label a run: the paper's name where it tells the runs apart, else the directory's, numbered if need be."""
-    if len(set(kinds)) == len(kinds):
-        return list(kinds)
-    return [
-        name if names.count(name) == 1 else f"{name} ({1 + names[:place].count(name)})"
-        for place, name in enumerate(names)
-    ]
-
-
-def short_layer(layer: str) -> str:
-    """A layer's name on an axis: ``layer3`` is 3, as in the paper."""
-    match = re.fullmatch(r"layer(\d+)", layer)
-    return match[1] if match else layer
-
-
 @dataclass(frozen=True)
-class Comparison:
-    """How much higher the medians of a run are than those of the reference.
+class Arm:
+    """Runs that differ in their seed only.
 
     Attributes:
-        reference: the baseline if there is one, else the first run.
-        other: the run compared with it.
-        differences: layer -> median of ``other`` minus median of ``reference``.
+        label: what it is called in figures and tables.
+        runs: at least one, in the order given.
     """
 
-    reference: AnalyzedRun
-    other: AnalyzedRun
-    differences: dict[str, Estimate]
-
-
-def compare(runs: Sequence[AnalyzedRun]) -> list[Comparison]:
-    """Each run against the reference, where both were scored on the same images."""
-    reference = next((run for run in runs if run.is_baseline), runs[0])
-    return [
-        Comparison(
-            reference,
-            other,
-            {
-                layer: difference(
-                    reference.summaries[layer],
-                    other.summaries[layer],
-                    reference.resampled[layer],
-                    other.resampled[layer],
-                )
-                for layer in reference.summaries
-                if layer in other.summaries
-            },
-        )
-        for other in runs
-        if other is not reference and other.source.data_sha256 == reference.source.data_sha256
-    ]
-
-
-@dataclass(frozen=True)
-class AnalysisResult:
-    """What :func:`dainv.analysis.analyze` found, and where it was written.
-
-    Attributes:
-        runs: in the order given.
-        comparisons: of the others with the reference.
-        warnings: what makes a result doubtful, a line each.
-        notes: what is good to know, a line each.
-        report: path of the report.
-    """
-
+    label: str
     runs: tuple[AnalyzedRun, ...]
-    comparisons: tuple[Comparison, ...]
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
-    report: Path
 
-    def table(self) -> Table:
-        """Scores and losses for a terminal, a row a layer."""
-        from dainv.analysis.terminal import scores_table
+    @property
+    def n(self) -> int:
+        """Number of runs."""
+        return len(self.runs)
 
-        return scores_table(self.runs)
+    @property
+    def is_baseline(self) -> bool:
+        """Trained without the invariance losses."""
+        return self.runs[0].is_baseline
+
+    @property
+    def layers(self) -> list[str]:
+        """``"input"`` and the layers of the model."""
+        return self.runs[0].layers
+
+    @property
+    def by_seed(self) -> dict[int, AnalyzedRun]:
+        """Seed -> run, where no two runs share a seed; else nothing."""
+        found = {run.seed: run for run in self.runs}
+        return found if len(found) == self.n else {}
+
+    @property
+    def scored(self) -> list[str]:
+        """Layers with scores in all of the runs."""
+        return [layer for layer in self.layers if all(layer in run.summaries for run in self.runs)]
+
+    @cached_property
+    def boxes(self) -> dict[str, Box]:
+        """Layer -> box plot of the scores of all runs together."""
+        return {layer: box(np.stack([run.scores.sigma[layer] for run in self.runs])) for layer in self.scored}
+
+    @cached_property
+    def medians(self) -> dict[str, SeedMean]:
+        """Layer -> mean over runs of the median score."""
+        return {layer: seed_mean(self.medians_of_runs(layer)) for layer in self.scored}
+
+    def medians_of_runs(self, layer: str) -> list[float]:
+        """Median score of each run at a layer."""
+        return [run.summaries[layer].median.value for run in self.runs]
+
+    @property
+    def accuracy(self) -> SeedMean:
+        """Mean over runs of the test accuracy; its interval ends where accuracies do."""
+        mean = seed_mean([run.accuracy.value for run in self.runs])
+        if mean.low is None or mean.high is None:
+            return mean
+        return mean._replace(low=max(0.0, mean.low), high=min(1.0, mean.high))
+
+    @cached_property
+    def dynamics(self) -> Band:
+        """Mean and range over the runs of losses and accuracies."""
+        return band([run.dynamics for run in self.runs])
+
+
+def all_layers(arms: Sequence[Arm]) -> list[str]:
+    """The layers of all arms, each once: those of the first in order, then what others have beyond."""
+    return list(dict.fromkeys(layer for arm in arms for layer in arm.layers))

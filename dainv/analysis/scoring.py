@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import Progress
-from torch import Tensor
 
 from dainv._version import __version__
 from dainv.augment import augmentation
@@ -21,7 +18,7 @@ from dainv.data import ImageData
 from dainv.errors import UserError
 from dainv.models.loading import model_from_config
 from dainv.runs import SCORES, RunDirectory, write_atomically
-from dainv.scores import INPUT, InvarianceScores, invariance_scores
+from dainv.scores import INPUT, NOT_FINITE, InvarianceScores, SplitImages, score_network, weights_fingerprint
 
 _SOURCE = "source"  # the array of scores.npz that is no layer: a JSON text
 
@@ -62,8 +59,8 @@ class ScoringPlan:
             if value < least:
                 raise UserError(f"--{name}: expected at least {least}, got {value}")
 
-    def images_of(self, data: ImageData) -> Tensor:
-        """The test images to score, ``(N, C, H, W)`` float32 in [0, 1].
+    def images_of(self, data: ImageData) -> SplitImages:
+        """The test images to score.
 
         A part is drawn at random: data sets are often sorted by class, and the first images would be of one class.
 
@@ -77,7 +74,7 @@ class ScoringPlan:
             raise UserError(f"{data.name} has {available} test image; a score compares at least 2")
         n = available if self.images is None else self.images
         chosen = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))[:n].sort().values
-        return data.test.batch(chosen)
+        return SplitImages(data.test, chosen)
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def scores_of(
     source = ScoreSource(
         version=__version__,
         step=int(state["step"]),
-        model_sha256=_fingerprint(state["model"]),
+        model_sha256=weights_fingerprint(state["model"]),
         data_sha256=data_sha256,
         transform=plan.transform,
         repeats=plan.repeats,
@@ -150,34 +147,27 @@ def scores_of(
         note(f"{run.name}: scores of step {source.step} taken from the earlier analysis")
         return stored
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="layers that are the same")  # shown in the results instead
-            scores = invariance_scores(
-                model,
-                images,
-                layers=config["layers"],
-                transform=augmentation(plan.transform),
-                repeats=plan.repeats,
-                batch_size=plan.batch_size,
-                device=plan.device,
-                seed=plan.seed,
-                progress=progress,
-            )
+        found = score_network(
+            model,
+            images,
+            layers=config["layers"],
+            transforms={plan.transform: augmentation(plan.transform)},
+            repeats=plan.repeats,
+            batch_size=plan.batch_size,
+            device=plan.device,
+            seed=plan.seed,
+            progress=progress,
+        )
     except torch.OutOfMemoryError:
         raise UserError(f"--batch-size {plan.batch_size}: more than the device's memory holds; choose less") from None
+    scores = found.scores(plan.transform)
+    for layer, reason in found.unscored.items():
+        if reason == NOT_FINITE:  # constant layers are shown in the results instead
+            warn(f"{run.name}: {layer} has no score: {reason}")
     text = json.dumps({"source": asdict(source), "dimensions": dict(scores.dimensions)})
     arrays: dict[str, Any] = {**scores.sigma, _SOURCE: np.array(text)}
     write_atomically(path, lambda file: np.savez(file, **arrays))
     return scores, source
-
-
-def _fingerprint(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over the names and bytes of a model's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _load(path: Path, layers: list[str]) -> tuple[InvarianceScores, ScoreSource] | None:

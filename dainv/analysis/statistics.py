@@ -26,6 +26,16 @@ class Estimate(NamedTuple):
         return int(self.low > 0) - int(self.high < 0)
 
 
+class Box(NamedTuple):
+    """A box plot: quartiles, and the last scores within 1.5 interquartile ranges of the box."""
+
+    median: float
+    q1: float
+    q3: float
+    whisker_low: float
+    whisker_high: float
+
+
 @dataclass(frozen=True)
 class LayerSummary:
     """The distribution of the scores of a layer over images and transformations.
@@ -71,22 +81,15 @@ def resampled_medians(sigma: Mapping[str, np.ndarray], seed: int, resamples: int
     """
     if not sigma:
         return {}
-    repeats, n_images = next(iter(sigma.values())).shape
-    # Sorting once turns the median of a resample into a count: whose score is at each rank, and how often is it drawn?
-    order = np.stack([np.argsort(scores, axis=None) for scores in sigma.values()])
-    ranked = np.stack([np.sort(scores, axis=None) for scores in sigma.values()])
-    image_at_rank = order % n_images
-    middle = np.array([(repeats * n_images - 1) // 2, repeats * n_images // 2])
+    layers = [_Ranks(scores) for scores in sigma.values()]
+    n_images = next(iter(sigma.values())).shape[1]
 
     def medians(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
         """``(resamples, N)`` indices of images to ``(L, resamples)`` medians."""
-        result = np.empty((len(ranked), len(drawn)))
-        for column, images in enumerate(drawn):
-            times_drawn = np.bincount(images, minlength=n_images)
-            for row, images_of_layer in enumerate(image_at_rank):
-                scores_so_far = np.cumsum(times_drawn[images_of_layer])
-                result[row, column] = ranked[row, np.searchsorted(scores_so_far, middle, side="right")].mean()
-        return result
+        shifted = drawn * len(drawn) + np.arange(len(drawn))[:, None]
+        counted = np.bincount(shifted.ravel(), minlength=len(drawn) * n_images)
+        times_drawn = counted.reshape(n_images, len(drawn)).astype(np.float64)
+        return np.stack([layer.medians(times_drawn) for layer in layers])
 
     result = stats.bootstrap(
         (np.arange(n_images),),
@@ -101,9 +104,60 @@ def resampled_medians(sigma: Mapping[str, np.ndarray], seed: int, resamples: int
     return dict(zip(sigma, result.bootstrap_distribution, strict=True))
 
 
-def _estimate(value: float, distribution: np.ndarray) -> Estimate:
+class _Ranks:
+    """The scores of a layer in order, from which the median of a resample is a count.
+
+    A resample draws the score at each rank some number of times; its median is where these numbers have added up to
+    half. That place is hardly ever far from the middle rank, so the sum is taken over everything below a window around
+    the middle at once (a matrix product), and rank by rank in the window only. Where the place lies outside, all ranks
+    are gone through.
+
+    Args:
+        scores: ``(repeats, N)`` finite scores of a layer.
+    """
+
+    def __init__(self, scores: np.ndarray) -> None:
+        repeats, n_images = scores.shape
+        order = np.argsort(scores, axis=None)
+        self._ranked = scores.ravel()[order]
+        self._image_at_rank = order % n_images
+        self._middle = np.array([(scores.size - 1) // 2, scores.size // 2])
+        # standard deviation over resamples of how many scores up to the middle rank are drawn
+        spread = np.bincount(self._image_at_rank[: self._middle[1]], minlength=n_images).std() * n_images**0.5
+        self._first = max(0, int(scores.size / 2 - 4 * spread) - repeats)
+        self._last = min(scores.size, int(scores.size / 2 + 4 * spread) + repeats)
+        self._below = np.bincount(self._image_at_rank[: self._first], minlength=n_images).astype(np.float64)
+
+    def medians(self, times_drawn: np.ndarray) -> np.ndarray:
+        """Medians of resamples, ``(R,)``, from how often each image was drawn, ``(N, R)`` float64."""
+        window = times_drawn[self._image_at_rank[self._first : self._last]]
+        counts = np.cumsum(window, axis=0) + self._below @ times_drawn  # whole numbers, exact in float64
+        places = self._first + np.stack([np.count_nonzero(counts <= middle, axis=0) for middle in self._middle])
+        inside = (counts[0] <= self._middle[0]) & (counts[-1] > self._middle[1])
+        for column in np.flatnonzero(~inside):
+            counts_of_all = np.cumsum(times_drawn[self._image_at_rank, column])
+            places[:, column] = np.searchsorted(counts_of_all, self._middle, side="right")
+        return self._ranked[places].mean(axis=0)
+
+
+def estimate(value: float, distribution: np.ndarray) -> Estimate:
+    """A value with the percentile interval of its bootstrap distribution."""
     low, high = np.percentile(distribution, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return Estimate(float(value), float(low), float(high))
+
+
+def box(scores: np.ndarray) -> Box:
+    """What a box plot draws of finite scores of any shape."""
+    q1, median, q3 = (float(value) for value in np.percentile(scores, [25, 50, 75]))
+    reach = 1.5 * (q3 - q1)
+    return Box(
+        median=median,
+        q1=q1,
+        q3=q3,
+        # among few scores an interpolated quartile may lie beyond the last score within reach
+        whisker_low=min(q1, float(scores[scores >= q1 - reach].min())),
+        whisker_high=max(q3, float(scores[scores <= q3 + reach].max())),
+    )
 
 
 def summarize(scores: np.ndarray, resampled: np.ndarray) -> LayerSummary:
@@ -113,16 +167,14 @@ def summarize(scores: np.ndarray, resampled: np.ndarray) -> LayerSummary:
         scores: ``(repeats, N)`` finite scores.
         resampled: ``(resamples,)`` medians from :func:`resampled_medians`.
     """
-    q1, median, q3 = (float(value) for value in np.percentile(scores, [25, 50, 75]))
-    reach = 1.5 * (q3 - q1)
+    drawn = box(scores)
     return LayerSummary(
         n=scores.size,
-        median=_estimate(median, resampled),
-        q1=q1,
-        q3=q3,
-        # among few scores an interpolated quartile may lie beyond the last score within reach
-        whisker_low=min(q1, float(scores[scores >= q1 - reach].min())),
-        whisker_high=max(q3, float(scores[scores <= q3 + reach].max())),
+        median=estimate(drawn.median, resampled),
+        q1=drawn.q1,
+        q3=drawn.q3,
+        whisker_low=drawn.whisker_low,
+        whisker_high=drawn.whisker_high,
         mean=float(scores.mean()),
     )
 
@@ -131,7 +183,7 @@ def difference(
     one: LayerSummary, other: LayerSummary, resampled_one: np.ndarray, resampled_other: np.ndarray
 ) -> Estimate:
     """Median of ``other`` minus median of ``one``, with the interval over images that both were scored on."""
-    return _estimate(other.median.value - one.median.value, resampled_other - resampled_one)
+    return estimate(other.median.value - one.median.value, resampled_other - resampled_one)
 
 
 def proportion(share: float, n: int) -> Estimate:

@@ -7,51 +7,58 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from dainv.analysis.findings import number
-from dainv.analysis.results import AnalyzedRun, short_layer
-from dainv.scores import INPUT
+from dainv.analysis.results import Arm, all_layers
+from dainv.analysis.words import number, short_layer
 
 
-def scores_table(runs: Sequence[AnalyzedRun]) -> Table:
-    """A row a layer; for each run the median score with quartiles, and the invariance loss at both ends of training.
+def scores_table(arms: Sequence[Arm]) -> Table:
+    """A row a layer; for each arm the median score with quartiles, and the invariance loss at both ends of training.
 
-    From three runs on, the numbers of a run stand below each other.
+    Of an arm with several runs, it is the mean of the medians with the lowest and highest, and the mean of the losses.
+    From three arms on, the numbers of an arm stand below each other.
     """
-    wide = len(runs) <= 2
+    wide = len(arms) <= 2
+    brackets = "quartiles" if all(arm.n == 1 for arm in arms) else "quartiles, or lowest…highest run"
     table = Table(
-        title="σ: median (quartiles)   L_inv: training, first → last epoch",
+        title=f"σ: median ({brackets})   L_inv: training, first → last epoch",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=0 if wide else 1,
     )
     table.add_column("layer", no_wrap=True)
-    for run in runs:
+    for arm in arms:
+        label = arm.label + (f" ({arm.n} runs)" if arm.n > 1 else "")
         if wide:
-            table.add_column(f"{run.label}\nσ", justify="right")
+            table.add_column(f"{label}\nσ", justify="right")
             table.add_column("L_inv", justify="right", vertical="bottom", no_wrap=True)
         else:
-            table.add_column(run.label, justify="right")
-    for layer in runs[0].layers:
+            table.add_column(label, justify="right")
+    for layer in all_layers(arms):
         cells: list[str] = []
-        for run in runs:
-            median, quartiles = _score(run, layer)
-            loss = _loss(run, layer)
-            cells += [f"{median}{quartiles}", loss] if wide else ["\n".join([median, quartiles.strip(), loss])]
+        for arm in arms:
+            median, around = _score(arm, layer)
+            loss = _loss(arm, layer)
+            cells += [f"{median} {around}".strip(), loss] if wide else ["\n".join([median, around, loss])]
         table.add_row(short_layer(layer), *cells)
     return table
 
 
-def _score(run: AnalyzedRun, layer: str) -> tuple[str, str]:
-    """Median and quartiles."""
-    if layer not in run.summaries:
+def _score(arm: Arm, layer: str) -> tuple[str, str]:
+    """Median and quartiles, or mean and range of the runs' medians."""
+    if layer not in arm.layers:
+        return "–", ""
+    if layer not in arm.medians:
         return "constant", ""
-    summary = run.summaries[layer]
-    return number(summary.median.value), f" ({number(summary.q1)}…{number(summary.q3)})"
+    mean = arm.medians[layer]
+    if arm.n > 1:
+        return number(mean.value), f"({number(mean.least)}…{number(mean.most)})"
+    return number(mean.value), f"({number(arm.boxes[layer].q1)}…{number(arm.boxes[layer].q3)})"
 
 
-def _loss(run: AnalyzedRun, layer: str) -> str:
-    if layer == INPUT:
+def _loss(arm: Arm, layer: str) -> str:
+    dynamics = arm.dynamics.mean
+    if layer not in dynamics.layers:
         return ""
-    curve = run.dynamics.train[:, run.dynamics.layers.index(layer)]
+    curve = dynamics.train[:, dynamics.layers.index(layer)]
     return f"{number(curve[0])} → {number(curve[-1])}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.console import Console
 
 from dainv.cli.console import console
+from dainv.runs import CHECKPOINTS
 
 
 @click.command(short_help="Invariance scores, loss dynamics, figures and a report of runs.")
@@ -19,20 +21,30 @@ from dainv.cli.console import console
 @click.option("--batch-size", default=256, help="Images at a time; does not change the scores.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, ...")
 @click.option("--seed", default=0, help="Of the transformations and of the choice of images.")
-def analyze(run_dirs: tuple[str, ...], device: str, **options: Any) -> None:
+@click.option("--checkpoint", type=click.Choice(CHECKPOINTS), default="newest", help="Which one of each run.")
+@click.option("--out", type=click.Path(), default=None, help="Folder for figures, report and summary.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="What is printed.")
+def analyze(run_dirs: tuple[str, ...], device: str, form: str, **options: Any) -> None:
     """Figure 1 (invariance score per layer, Eq. 2), Figure 2 (loss dynamics) and a report.
 
-    Results go to analysis/ in the run directory. Several runs are compared, and what compares them goes to the first.
+    Several runs are compared; runs that differ in their seed only are taken together. Scores and tables of a run go
+    to its analysis/ folder. Figures, report and summary go to that of the first run, or to --out.
+
+    --format json prints the summary, csv the scores, with everything else on stderr.
     """
     from dainv.analysis import analyze as run_analysis
     from dainv.devices import resolve_device
     from dainv.reporting import progress_bar
 
-    with progress_bar(console) as progress:
+    where = console if form == "table" else Console(stderr=True, highlight=False)
+    with progress_bar(where) as progress:
         result = run_analysis(run_dirs, device=resolve_device(device), progress=progress, **options)
     for note in result.notes:
         click.echo(note, err=True)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
-    console.print(result.table())
-    console.print(f"report: {result.report}", soft_wrap=True)
+    if form == "table":
+        console.print(result.table())
+    else:
+        click.echo(result.outputs.summary if form == "json" else result.outputs.scores, nl=False)
+    where.print(f"report: {result.report}", soft_wrap=True)

@@ -36,7 +36,7 @@ def run(*arguments: str) -> Result:
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures, which take seconds: the form of each instead."""
     for module in (figures, scaling_figures):
-        monkeypatch.setattr(module, "_render", lambda figure, form: form.encode())
+        monkeypatch.setattr(module, "render", lambda figure, form: form.encode())
 
 
 def checkout() -> None:
@@ -261,7 +261,7 @@ def test_figures_are_the_same_every_time(name: str) -> None:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures themselves instead of their bytes."""
-    monkeypatch.setattr(figures, "_render", lambda figure, form: figure)
+    monkeypatch.setattr(figures, "render", lambda figure, form: figure)
 
 
 @pytest.mark.usefixtures("drawn")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dainv.analysis.arms import kind
 from dainv.analysis.dynamics import read_dynamics
-from dainv.analysis.results import AnalyzedRun, kind
+from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.scoring import ScoreSource
 from dainv.data import load_data
 from dainv.environment import environment
@@ -76,7 +77,7 @@ def make_run(
     model = {"name": "allcnn", "n_classes": 3, "in_channels": 3, "batch_norm": True, "width": 0.05}
     config = {
         "settings": asdict(
-            TrainSettings(data=str(data), alpha=alpha, epochs=max(1, epochs), width=0.05, batch_norm=True)
+            TrainSettings(data=str(data), alpha=alpha, epochs=max(1, epochs), seed=seed, width=0.05, batch_norm=True)
         ),
         "model": model,
         "data": {
@@ -108,11 +109,17 @@ def analyzed_run(
     accuracy: float = 0.9,
     data_sha256: str = "0" * 64,
     label: str | None = None,
+    seed: int = 0,
 ) -> AnalyzedRun:
     """A run with made-up scores, ``(2, 40)`` a layer, that were never computed."""
     data = folder / "data.npz"
     run = make_run(
-        folder / name, data if data.exists() else save_data(data), alpha=alpha, epochs=epochs, accuracy=accuracy
+        folder / name,
+        data if data.exists() else save_data(data),
+        alpha=alpha,
+        epochs=epochs,
+        accuracy=accuracy,
+        seed=seed,
     )
     if sigma is None:
         rng = np.random.default_rng(0)
@@ -129,3 +136,16 @@ def analyzed_run(
         source=ScoreSource("0", 2 * epochs, "1" * 64, data_sha256, "half-extremes", 2, 40, 0),
         dynamics=read_dynamics(run, LAYERS),
     )
+
+
+def arms_of(*runs: AnalyzedRun) -> list[Arm]:
+    """An arm a run."""
+    return [Arm(run.label, (run,)) for run in runs]
+
+
+def levels(*medians: float, spread: float = 0.05, shift: float = 0.0) -> dict[str, np.ndarray]:
+    """Scores, ``(2, 40)`` a layer, evenly spread around the medians of the pixels and the nine layers."""
+    around = np.linspace(-spread, spread, 40)
+    return {
+        layer: np.stack([level + shift + around] * 2) for layer, level in zip(["input", *LAYERS], medians, strict=True)
+    }

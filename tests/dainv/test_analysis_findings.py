@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
-from analysis_runs import LAYERS, analyzed_run
+from analysis_runs import LAYERS, analyzed_run, arms_of, levels
 
-from dainv.analysis.findings import findings, interval, layer_list, number, percent, signed
-from dainv.analysis.results import compare, kind, labels, short_layer
+from dainv.analysis.comparison import compare
+from dainv.analysis.dynamics import Dynamics
+from dainv.analysis.findings import findings
+from dainv.analysis.results import Arm
 from dainv.analysis.statistics import Estimate
+from dainv.analysis.words import interval, layer_list, listed, number, p_value, percent, short_layer, signed
 
 
 @pytest.mark.parametrize(
@@ -30,22 +33,17 @@ def test_numbers():
     assert signed(0.001) == "0.00"
     assert interval(Estimate(0, -0.1, 0.2)) == "−0.10 to 0.20"
     assert percent(Estimate(0.915, 0.909, 0.92)) == "91.5 % (90.9 to 92.0 %)"
+    assert [p_value(p) for p in (0.0, 0.00099, 0.0123, 1.0)] == ["p < 0.001", "p < 0.001", "p = 0.012", "p = 1.000"]
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
 
 
 def test_names_of_layers_on_an_axis():
     assert [short_layer(name) for name in ("input", "layer12", "features.3")] == ["input", "12", "features.3"]
 
 
-def test_runs_are_called_as_in_the_paper_where_that_tells_them_apart():
-    base, other = ({"settings": {"alpha": alpha}} for alpha in (0.0, 0.1))
-    assert [kind(base), kind(other)] == ["baseline", "data augmentation invariance"]
-    assert labels(["a"], ["baseline"]) == ["baseline"]
-    assert labels(["a", "b"], ["baseline", "data augmentation invariance"]) == [
-        "baseline",
-        "data augmentation invariance",
-    ]
-    assert labels(["a", "b"], ["baseline", "baseline"]) == ["a", "b"]
-    assert labels(["a", "a", "b"], ["baseline"] * 3) == ["a (1)", "a (2)", "b"]
+def said_of(arms):
+    return [finding.sentence for finding in findings(arms, compare(arms))]
 
 
 def sentence(found, start):
@@ -54,16 +52,11 @@ def sentence(found, start):
 
 
 def test_what_is_said_of_runs_whose_scores_are_known(tmp_path):
-    spread = np.linspace(-0.05, 0.05, 40)
-
-    def at(levels):
-        return {layer: np.stack([level + spread] * 2) for layer, level in zip(["input", *LAYERS], levels, strict=True)}
-
     base = analyzed_run(
-        tmp_path, "base", alpha=0.0, sigma=at([0.5, 0.3, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.7]), accuracy=0.5
+        tmp_path, "base", alpha=0.0, sigma=levels(0.5, 0.3, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.7), accuracy=0.5
     )
-    other = analyzed_run(tmp_path, "other", alpha=0.1, sigma=at([0.5, 0.3, 0.3, 0.6, 0.6, 0.6, 0.6, 0.95, 0.9, 0.6]))
-    found = findings([base, other], compare([base, other]))
+    other = analyzed_run(tmp_path, "other", sigma=levels(0.5, 0.3, 0.3, 0.6, 0.6, 0.6, 0.6, 0.95, 0.9, 0.6))
+    found = said_of(arms_of(base, other))
     assert "50.0 % (33.2 to 66.8 %) for the baseline after epoch 3 (n = 30 images)" in sentence(found, "Test accuracy")
     assert "the median invariance score σ is 0.50" in sentence(found, "In the pixels of data")
     assert (
@@ -74,20 +67,82 @@ def test_what_is_said_of_runs_whose_scores_are_known(tmp_path):
         found, "Data augmentation invariance: the median"
     )
     compared = sentence(found, "Compared with the baseline")
-    assert "higher at layers 3–8 (most at layer 7: +0.45, 0.45 to 0.45)" in compared
-    assert "lower at layer 9 (most at layer 9: −0.10, −0.10 to −0.10)" in compared
+    assert "higher at layers 3–8" in compared
+    assert "higher in 100 % of the images, r = 1.00" in compared
+    assert (
+        "lower at layer 9 (most clearly at layer 9: lower in 100 % of the images, r = −1.00, median −0.10" in compared
+    )
     assert "not clearly different at layers 1 and 2" in compared
-    assert "rose at layers 1–3 and fell at layers 4–9" in sentence(found, "Baseline: from the first training batch")
+    assert "only runs with other seeds can say" in sentence(found, "Each arm is one run")
+
+
+def test_a_difference_that_is_certain_but_hardly_there_is_called_so(tmp_path):
+    rng = np.random.default_rng(0)
+    scores = {layer: rng.normal(size=(1, 20000)) for layer in ("input", *LAYERS)}
+    moved = {layer: sigma + rng.normal(0.05, 1.0, size=sigma.shape) for layer, sigma in scores.items()}
+    base, other = (
+        analyzed_run(tmp_path, name, alpha=alpha, sigma=sigma)
+        for name, alpha, sigma in (("base", 0.0, scores), ("other", 0.1, moved))
+    )
+    compared = sentence(said_of(arms_of(base, other)), "Compared with the baseline")
+    assert "different beyond chance but hardly (|r| < 0.1) at all 9 layers" in compared
+
+
+def seeded(folder, name, alpha, *shifts):
+    runs = tuple(
+        analyzed_run(
+            folder,
+            f"{name}{seed}",
+            alpha=alpha,
+            seed=seed,
+            label=f"{name}, seed {seed}",
+            sigma=levels(*[0.5] * 10, shift=shift),
+        )
+        for seed, shift in enumerate(shifts)
+    )
+    return Arm(name, runs)
+
+
+def test_what_three_seeds_can_and_cannot_show(tmp_path):
+    arms = [seeded(tmp_path, "baseline", 0.0, 0.0, 0.01, 0.03), seeded(tmp_path, "inv", 0.1, 0.2, 0.22, 0.22)]
+    found = said_of(arms)
+    assert "in 3 pairs of runs, σ of inv is higher in every pair of runs at all 9 layers (r = 1.00)" in sentence(
+        found, "Compared with the baseline image by image"
+    )
+    over_seeds = sentence(found, "Over seeds (3 runs")
+    assert "higher at all 9 layers (most at layer 1: +0.20, 95 % t interval" in over_seeds
+    assert "paired by seed" in over_seeds
+    assert "so few runs cannot reach a p below 0.25" in sentence(found, "The difference has one sign in 3 pairs")
+    assert "does not show them to be equal" in sentence(found, "Over seeds, the test accuracy of inv")
+
+
+def test_one_run_against_three_has_no_interval(tmp_path):
+    arms = [seeded(tmp_path, "baseline", 0.0, 0.0), seeded(tmp_path, "inv", 0.1, 0.2, 0.22, 0.22)]
+    found = said_of(arms)
+    assert "no interval can be given" in sentence(found, "Over seeds (1 run of the baseline, 3 of inv)")
+    assert "there is no interval" in sentence(found, "The mean test accuracy differs")
 
 
 def test_nothing_is_said_of_layers_without_a_score(tmp_path):
     nothing = analyzed_run(
         tmp_path, "dead", alpha=0.0, sigma={layer: np.full((2, 40), np.nan) for layer in ("input", *LAYERS)}
     )
-    found = findings([nothing], [])
-    assert "Baseline: no layer has a score to compare with the pixels'." in found
+    assert "Baseline: no layer has a score to compare with the pixels'." in said_of(arms_of(nothing))
 
 
 def test_a_run_that_has_only_begun(tmp_path):
     begun = analyzed_run(tmp_path, "begun", alpha=0.0, epochs=0)
-    assert sentence(findings([begun], []), "Baseline: no epoch is complete yet")
+    assert sentence(said_of(arms_of(begun)), "Baseline: no epoch is complete yet")
+    short = analyzed_run(tmp_path, "short", alpha=0.0, epochs=3)
+    assert sentence(said_of(arms_of(short)), "Baseline: 3 epochs are too few to tell phases")
+
+
+def test_phases_in_words(tmp_path):
+    run = analyzed_run(tmp_path, "run", epochs=20)
+    epochs = np.arange(21)
+    turned = np.interp(epochs, [0, 3, 10, 20], [0.5, 0.2, 0.8, 0.4])
+    train = np.stack([turned if place == 4 else 0.5 + 0.01 * epochs for place in range(9)], axis=1)
+    object.__setattr__(run, "dynamics", Dynamics(tuple(LAYERS), epochs, train, train, epochs / 20, epochs / 20))
+    said = sentence(said_of(arms_of(run)), "Data augmentation invariance: over 20 epochs")
+    assert "rose at layers 1–4 and 6–9" in said
+    assert "fell, then rose, then fell at layer 5 (turning at epoch 3 and 10)" in said

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dainv.analysis.figures import LIGHT, Theme, _render, _style
+from dainv.drawing import LIGHT, Theme, render, style
 from dainv_bench.statistics import Interval
 
 _INCHES_A_ROW = 0.27
@@ -45,7 +45,7 @@ def captured_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) 
 
 
 def _bars(overheads: Mapping[str, Interval], label: str, limit: float | None, form: str, theme: Theme) -> bytes:
-    with _style(theme):
+    with style(theme):
         figure = Figure(figsize=(7.2, _INCHES_A_ROW * len(overheads) + 0.9), layout="constrained")
         axes = figure.add_subplot()
         for place, (name, one) in enumerate(overheads.items()):
@@ -80,7 +80,7 @@ def _bars(overheads: Mapping[str, Interval], label: str, limit: float | None, fo
         axes.xaxis.grid(True, color=theme.faint, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_xlabel(label)
-        return _render(figure, form)
+        return render(figure, form)
 
 
 def scores_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) -> bytes:
@@ -101,7 +101,7 @@ def scores_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) ->
                 "streaming_without_augmentation"
             ]
     sizes = [int(n_images) for n_images in result["sizes"]]
-    with _style(theme):
+    with style(theme):
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for number, (name, points) in enumerate(lines.items()):
@@ -126,7 +126,7 @@ def scores_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) ->
         axes.set_xlabel("N, images scored")
         axes.set_ylabel("time / forward passes")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, borderpad=0)
-        return _render(figure, form)
+        return render(figure, form)
 
 
 def _line_of(name: str, theme: Theme) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def kernels_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) -
     workloads = [one for group in by_dtype.values() for one in group.values()]
     methods = list(dict.fromkeys(name for one in workloads for name, m in one["methods"].items() if m["passes"]))
     looks = _looks(methods, theme)
-    with _style(theme):
+    with style(theme):
         heights = [len(group) for group in by_dtype.values()]
         figure = Figure(figsize=(8.6, _INCHES_A_WORKLOAD * sum(heights) + 0.7 * len(heights) + 1), layout="constrained")
         panels = figure.subplots(
@@ -167,7 +167,7 @@ def kernels_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) -
         ceiling = Line2D([], [], color=theme.ink, linestyle="none", marker="|", markersize=11, label="copy")
         handles = [Line2D([], [], linestyle="none", label=name, **look) for name, look in looks.items()]
         figure.legend(handles=[ceiling, *handles], loc="outside lower center", ncols=5, fontsize=8)
-        return _render(figure, form)
+        return render(figure, form)
 
 
 def _looks(methods: Sequence[str], theme: Theme) -> dict[str, dict[str, Any]]:

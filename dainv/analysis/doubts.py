@@ -1,0 +1,72 @@
+"""What a reader has to know before trusting the numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dainv.analysis.arms import shown
+from dainv.analysis.results import AnalyzedRun, Arm
+from dainv.analysis.words import listed
+
+
+def doubts(arms: Sequence[Arm]) -> list[str]:
+    """A line for each doubt; none where all is well."""
+    runs = [run for arm in arms for run in arm.runs]
+    found = [doubt for run in runs for doubt in _of_a_run(run)]
+    found += [doubt for arm in arms for doubt in _of_an_arm(arm)]
+    for of, doubt in _BETWEEN_RUNS:
+        if len({str(of(run)) for run in runs}) > 1:
+            found.append(doubt.format(listed(sorted({str(of(run)) for run in runs}))))
+    return found
+
+
+_BETWEEN_RUNS: tuple[tuple[Callable[[AnalyzedRun], Any], str], ...] = (
+    (
+        lambda run: run.source.data_sha256,
+        "the runs were scored on different data; their scores are not subtracted from each other",
+    ),
+    (
+        lambda run: run.config["settings"]["normalization"],
+        "the runs normalise the invariance loss in different ways ({}); their losses are on different scales",
+    ),
+    (
+        lambda run: shown("model", run.config["model"]["name"]),
+        "the runs are different models ({}); layers are matched by name, which need not make them alike",
+    ),
+)
+
+
+def _of_a_run(run: AnalyzedRun) -> list[str]:
+    found = []
+    constant = [layer for layer in run.layers if layer not in run.summaries]
+    if constant:
+        found.append(f"{run.name}: the same for all images, hence without a score: {', '.join(constant)}")
+    guessing = 1 / len(run.config["data"]["classes"])
+    if run.accuracy.low <= guessing:
+        found.append(
+            f"{run.name}: its test accuracy, {100 * run.accuracy.value:.1f} %, is not above guessing "
+            f"({100 * guessing:.1f} %)"
+        )
+    if run.run.checkpoint == "best":
+        found.append(
+            f"{run.name}: the epoch scored was chosen by its accuracy on the test images, which makes that accuracy "
+            "look higher than it is"
+        )
+    return found
+
+
+def _of_an_arm(arm: Arm) -> list[str]:
+    found = []
+    for seed, times in Counter(run.seed for run in arm.runs).items():
+        if times > 1:
+            found.append(
+                f"{arm.label}: {times} runs have seed {seed}; they are not independent, as seeds are taken to be"
+            )
+    epochs = sorted({run.record["epoch"] for run in arm.runs})
+    if len(epochs) > 1:
+        found.append(
+            f"{arm.label}: its runs were scored after different numbers of epochs ({listed([str(e) for e in epochs])})"
+        )
+    return found

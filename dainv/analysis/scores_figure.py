@@ -1,0 +1,106 @@
+"""Figure 1: box plots of the invariance score at every layer, on the scale of the published figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from dainv.analysis.results import Arm, all_layers
+from dainv.analysis.words import short_layer
+from dainv.drawing import LIGHT, Theme, grid, render, style
+
+_SCORE_LIMITS = (-0.6, 1.05)  # as wide as the published figure
+
+
+def arm_colours(arms: Sequence[Arm], theme: Theme = LIGHT) -> list[str]:
+    """A colour an arm: the paper's for the first baseline and the first arm with the invariance losses."""
+    colours = []
+    own = {True: theme.baseline, False: theme.invariance}
+    more = 0
+    for arm in arms:
+        if arm.is_baseline in own:
+            colours.append(own.pop(arm.is_baseline))
+        else:
+            colours.append(theme.more[more % len(theme.more)])
+            more += 1
+    return colours
+
+
+def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes:
+    """Figure 1, the boxes of the arms side by side.
+
+    The box of an arm with several runs is of all its scores together, and points show the median of each run.
+
+    Args:
+        arms: their layers are taken together by name; an arm has no box at a layer that it does not have.
+        form: ``"png"`` or ``"svg"``.
+        theme: colours.
+    """
+    with style(theme):
+        layers = all_layers(arms)
+        figure = Figure(figsize=(max(7.2, 0.14 * len(arms) * len(layers) + 2), 3.7), layout="constrained")
+        axes = figure.add_subplot()
+        low, high = _SCORE_LIMITS
+        slot = 0.76 / max(len(arms), 2)
+        for number, (arm, colour) in enumerate(zip(arms, arm_colours(arms, theme), strict=True)):
+            shift = (number - (len(arms) - 1) / 2) * slot
+            _boxes(axes, arm, layers, shift, 0.84 * slot, colour, theme)
+            for place, layer in enumerate(layers):
+                if layer in arm.layers and layer not in arm.boxes:
+                    axes.text(place + shift, 0.02, "constant", rotation=90, ha="center", va="bottom", color=colour)
+            low = min([low, *(box.whisker_low - 0.05 for box in arm.boxes.values())])
+        axes.axhline(0, color=theme.ink, linewidth=0.8, zorder=1)
+        axes.axvline(0.5, color=theme.ink, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)  # pixels | layers
+        axes.set_xlim(-0.6, len(layers) - 0.4)
+        axes.set_ylim(low, high)
+        names = [short_layer(layer) for layer in layers]
+        axes.set_xticks(range(len(layers)), names, rotation=0 if max(map(len, names)) <= 6 else 40)
+        axes.tick_params(axis="x", length=0)
+        grid(axes, theme)
+        axes.set_xlabel("Layer")
+        axes.set_ylabel("Invariance score σ")
+        handles = [
+            Patch(facecolor=colour, edgecolor=colour, label=arm.label + (f" ({arm.n} runs)" if arm.n > 1 else ""))
+            for arm, colour in zip(arms, arm_colours(arms, theme), strict=True)
+        ]
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=min(len(arms), 3), borderpad=0)
+        return render(figure, form)
+
+
+def _boxes(axes: Axes, arm: Arm, layers: Sequence[str], shift: float, width: float, colour: str, theme: Theme) -> None:
+    places = [place for place, layer in enumerate(layers) if layer in arm.boxes]
+    boxes = [
+        {"med": b.median, "q1": b.q1, "q3": b.q3, "whislo": b.whisker_low, "whishi": b.whisker_high}
+        for b in (arm.boxes[layers[place]] for place in places)
+    ]
+    axes.bxp(
+        boxes,
+        positions=[place + shift for place in places],
+        widths=width,
+        patch_artist=True,
+        showfliers=False,
+        manage_ticks=False,
+        capwidths=width / 2,
+        boxprops={"facecolor": colour, "edgecolor": colour, "linewidth": 0.8},
+        medianprops={"color": theme.paper, "linewidth": 1.8, "solid_capstyle": "butt"},
+        whiskerprops={"color": colour, "linewidth": 1.0},
+        capprops={"color": colour, "linewidth": 1.0},
+    )
+    if arm.n > 1:
+        offsets = np.linspace(-0.3, 0.3, arm.n) * width
+        for place in places:
+            axes.plot(
+                place + shift + offsets,
+                arm.medians_of_runs(layers[place]),
+                linestyle="",
+                marker="o",
+                markersize=3,
+                markerfacecolor=theme.paper,
+                markeredgecolor=theme.ink,
+                markeredgewidth=0.6,
+                zorder=4,
+            )

@@ -1,0 +1,96 @@
+"""Numbers and layers in words, the same in the terminal, the report and the findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dainv.analysis.arms import BASELINE
+from dainv.analysis.seeds import SeedMean
+from dainv.analysis.statistics import Estimate
+
+
+def short_layer(layer: str) -> str:
+    """A layer's name on an axis: ``layer3`` is 3, as in the paper."""
+    match = re.fullmatch(r"layer(\d+)", layer)
+    return match[1] if match else layer
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a true minus sign, and no sign where it rounds to nothing."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference: with its sign in any case."""
+    text = number(value, digits)
+    return text if text.startswith("−") or float(text) == 0 else f"+{text}"
+
+
+def interval(estimate: Estimate, digits: int = 2) -> str:
+    """The ends of an interval."""
+    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
+def percent(estimate: Estimate) -> str:
+    """A share with its interval, in percent."""
+    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f} %)"
+
+
+def layer_list(chosen: Sequence[str], layers: Sequence[str]) -> str:
+    """Some of the layers in words, neighbours drawn together: ``layers 1 and 3–5``.
+
+    Args:
+        chosen: the layers to name.
+        layers: all layers, in order.
+    """
+    runs: list[list[str]] = []
+    for place, layer in enumerate(layers):
+        if layer not in chosen:
+            continue
+        if runs and layers[place - 1] == runs[-1][-1]:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    parts: list[str] = []
+    for run in runs:
+        names = [short_layer(layer) for layer in run]
+        parts += [f"{names[0]}–{names[-1]}"] if len(names) > 2 else names
+    if not parts:
+        return "no layer"
+    if len(chosen) == len(layers) > 1:
+        return f"all {len(layers)} layers"
+    return f"layer {listed(parts)}" if len(chosen) == 1 else f"layers {listed(parts)}"
+
+
+def p_value(p: float) -> str:
+    """A probability: ``p = 0.012``, or ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def the(label: str) -> str:
+    """A label within a sentence."""
+    return f"the {label}" if label == BASELINE else label
+
+
+def capital(text: str) -> str:
+    """With a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def seed_interval(mean: SeedMean, digits: int = 2) -> str:
+    """The ends of the t interval over seeds; one run has none."""
+    if mean.low is None or mean.high is None:
+        return "one run"
+    return f"{number(mean.low, digits)} to {number(mean.high, digits)}"
+
+
+def spread(values: Sequence[int]) -> str:
+    """Whole numbers as a range: ``24–27``."""
+    return str(min(values)) if min(values) == max(values) else f"{min(values)}–{max(values)}"
