@@ -33,16 +33,13 @@ demo: $(READY)
 	$(BIN)/dainv train --data digits --batch-norm $(DEMO_OPTIONS) --alpha $(DEMO_ALPHA) --fused --run-dir $(DEMO_RUNS)/invariance
 	$(BIN)/dainv analyze $(DEMO_RUNS)/baseline $(DEMO_RUNS)/invariance
 
-# The published recipe, both arms, then Figures 1 and 2; interrupted runs go on where they were. Days without a GPU:
-# FIGURE_OPTIONS='--epochs 10 --batch-norm' scales it down.
-FIGURE_RUNS ?= runs
-FIGURE_OPTIONS ?= --epochs 350
+# The paper's table and figures: both arms by the published recipe, with verdicts. The same command goes on where it
+# was. Days without a GPU: FIGURE_OPTIONS='--budget 10 --batch-norm' scales it down.
+FIGURE_RUNS ?= runs/paper
+FIGURE_OPTIONS ?= --seeds 1
 
 figures: $(READY)
-	for arm in "baseline 0" "invariance 0.1"; do set -- $$arm; run=$(FIGURE_RUNS)/$$1; \
-	  if test -e $$run/config.json; then $(BIN)/dainv train --resume --run-dir $$run; \
-	  else $(BIN)/dainv train --fused $(FIGURE_OPTIONS) --alpha $$2 --run-dir $$run; fi || exit; done
-	$(BIN)/dainv analyze $(FIGURE_RUNS)/baseline $(FIGURE_RUNS)/invariance
+	$(BIN)/dainv reproduce $(FIGURE_RUNS) $(foreach file,$(wildcard benchmarks/results/overhead--*.json),--overhead $(file)) $(FIGURE_OPTIONS)
 
 # All that only a GPU can show, in under eight minutes; without one it says what was not run. Where nothing can be
 # installed: PYTHONPATH=.:kernels:benchmarks python3 -m dainv_bench gpu-check --out DIR

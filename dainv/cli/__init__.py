@@ -6,10 +6,14 @@ import click
 
 from dainv._version import __version__
 from dainv.cli.analyze import analyze
+from dainv.cli.cka import cka
 from dainv.cli.console import CommandGroup
 from dainv.cli.env import env
 from dainv.cli.evaluate import evaluate
 from dainv.cli.layers import layers
+from dainv.cli.rdm import rdm
+from dainv.cli.reproduce import reproduce
+from dainv.cli.score import score
 from dainv.cli.train import train
 
 
@@ -19,5 +23,5 @@ def main() -> None:
     """Data augmentation invariance: train for it and measure it."""
 
 
-for command in (train, evaluate, analyze, layers, env):
+for command in (train, evaluate, analyze, score, reproduce, layers, rdm, cka, env):
     main.add_command(command)

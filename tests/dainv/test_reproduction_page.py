@@ -5,6 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from reproduction_evidence import both
+
+from dainv import UserError
+from dainv.reproduction.claims import verdicts
+from dainv.reproduction.docs import fill_in_place, filled
+from dainv.reproduction.files import summary
+from dainv.reproduction.page import page
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNS = DOCS / "reproduction" / "epoch-1"
@@ -48,3 +55,57 @@ def test_published_data_name_no_folder_of_a_machine():
     for path in RUNS.rglob("*"):
         if path.suffix in (".json", ".jsonl", ".csv", ".html", ".svg"):
             assert not re.search(r"/(work|root|home|tmp|Users)/", path.read_text()), path
+
+
+def test_blocks_of_reproductions_come_from_the_committed_results():
+    assert filled(PAGE, DOCS) == PAGE
+
+
+ABOUT = {
+    "warnings": [],
+    "changed_settings": {},
+    "scoring": {"transform": "half-extremes-released", "repeats": 5, "images": 10_000},
+    "data": {"name": "cifar10", "n_train": 50_000, "n_test": 10_000, "sha256": "0" * 64},
+    "trained_with_commits": ["0" * 40],
+    "environment": {
+        "commit": "0" * 40,
+        "uncommitted_changes": False,
+        "cuda_devices": [],
+        "cpu": "a processor",
+        "cpu_count": 2,
+        "libraries": {"torch": "2.15.0", "triton": None},
+    },
+}
+
+
+@pytest.fixture
+def found():
+    arms = both()
+    for runs in arms.values():
+        runs[0] = runs[0].__class__(**{**vars(runs[0]), "curves": runs[0].curves[:3]})
+    return summary(arms, verdicts(arms["baseline"], arms["invariance"], []), [], ABOUT)
+
+
+def test_a_block_is_filled_from_its_summary_and_only_it(found, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "summary.json").write_text(json.dumps(found))
+    text = "before\n<!-- reproduction: full -->\nstale\n<!-- /reproduction -->\nafter\n"
+    (tmp_path / "page.md").write_text(text)
+    fill_in_place(tmp_path / "page.md")
+    once = (tmp_path / "page.md").read_text()
+    assert once.startswith("before\n<!-- reproduction: full -->\n")
+    assert once.endswith("<!-- /reproduction -->\nafter\n")
+    assert "stale" not in once
+    assert "1 seed an arm on cifar10, 350 of the published 350 epochs, the published recipe." in once
+    assert "| 91.50 % (90.90 to 92.10 %) |" in once
+    assert filled(once, tmp_path) == once
+
+
+def test_a_block_without_results_is_said_in_a_line(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.summary\.json: not the summary of a reproduction"):
+        filled("<!-- reproduction: nowhere -->\n<!-- /reproduction -->", tmp_path)
+
+
+def test_the_page_of_a_full_run_does_not_say_scaled_and_one_of_a_short_run_does(found):
+    assert "Scaled" not in page(found)
+    assert "**Scaled: 1 seed an arm" in page({**found, "epochs": 3})

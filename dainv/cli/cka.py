@@ -1,0 +1,88 @@
+"""`dainv cka`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dainv.cli.console import console
+from dainv.errors import UserError
+
+
+@click.command(short_help="Linear CKA between layers, of one network or of two.")
+@click.argument("model")
+@click.argument("other", required=False)
+@click.option("--data", default=None, help="Images, as `dainv train` takes them.  [default: those of the run]")
+@click.option("--data-root", default=None, help="Where downloads go.  [default: where those of the run went]")
+@click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
+@click.option("--layers", multiple=True, help="Pattern of layer names; may be repeated.  [default: those of the run]")
+@click.option("--other-layers", multiple=True, help="Of the second network.  [default: the same]")
+@click.option("--images", type=click.IntRange(4), default=None, help="Only so many test images.  [default: all]")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", help="What to print.")
+@click.option("--out", multiple=True, metavar="FILE", help="Write .csv, .json, .png or .svg; may be repeated.")
+@click.option("--batch-size", type=click.IntRange(4), default=128, help="Images in a batch, at least.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the choice of images and of the batches.")
+def cka(
+    model: str,
+    other: str | None,
+    data: str | None,
+    data_root: str | None,
+    image_size: int | None,
+    layers: tuple[str, ...],
+    other_layers: tuple[str, ...],
+    images: int | None,
+    form: str,
+    out: tuple[str, ...],
+    batch_size: int,
+    device: str,
+    seed: int,
+) -> None:
+    """How similar the layers of a network are to each other, or to those of another network.
+
+    MODEL and OTHER are allcnn, run directories, torchvision names, or module:function.
+    """
+    from dainv._version import __version__
+    from dainv.devices import resolve_device
+    from dainv.geometry.cka import linear_cka
+    from dainv.geometry.files import FORMS, cka_csv, cka_json, cka_table, save_cka
+    from dainv.geometry.subject import choose_images, load_images, subject
+    from dainv.reporting import progress_bar
+
+    for path in out:
+        if Path(path).suffix not in FORMS:
+            raise UserError(f"--out {path}: expected a name that ends in {', '.join(FORMS)}")
+    place = resolve_device(device)
+    network, names = subject(model, layers)
+    other_network, other_names = (None, None) if other is None else subject(other, other_layers or layers)
+    found = load_images(model, data, data_root, image_size)
+    chosen = choose_images(found, images, seed)
+    with progress_bar(console) as progress:
+        result = linear_cka(
+            network,
+            found.test.batch(chosen),
+            layers=names,
+            other=other_network,
+            other_layers=other_names,
+            batch_size=batch_size,
+            device=place,
+            seed=seed,
+            progress=progress,
+        )
+    labels = (Path(model).name, Path(other or model).name)
+    about = {
+        "dainv": __version__,
+        "models": labels,
+        "data": found.name,
+        "data_sha256": found.fingerprint(),
+        "seed": seed,
+    }
+    compared = labels[0] if other is None else f"{labels[0]} (rows) and {labels[1]} (columns)"
+    title = f"linear CKA, {compared}, {result.n_images} images of {found.name}"
+    if form == "table":
+        console.print(cka_table(result, title))
+    else:
+        click.echo((cka_csv(result) if form == "csv" else cka_json(result, about)).decode(), nl=False)
+    for path in out:
+        save_cka(result, Path(path), about, labels)

@@ -1,0 +1,137 @@
+"""Representational dissimilarity matrices: Eq. 1 between every two of some images, at every layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from dainv.errors import UserError
+from dainv.geometry.subject import listening, rows
+from dainv.runs import write_atomically
+from dainv.scores import INPUT
+from dainv.taps import match_layers
+from dainv_kernels import pairwise_mse
+
+MEASURE = "mean squared difference"
+_FEATURE_BYTES = 1 << 30  # of the layers that are held at a time
+
+
+@dataclass(frozen=True)
+class RDMs:
+    """Dissimilarities of images, layer by layer.
+
+    Attributes:
+        layers: L names, the pixels first, as ``"input"``.
+        dissimilarities: ``(L, N (N - 1) / 2)`` float32 of Eq. 1, pairs in the order of
+            ``scipy.spatial.distance.squareform``: (0, 1), (0, 2), ..., (1, 2), ...
+    """
+
+    layers: tuple[str, ...]
+    dissimilarities: np.ndarray
+
+    def save(self, path: Path, images: Sequence[int], labels: Sequence[int], about: dict[str, Any]) -> None:
+        """Write an .npz file that needs no pickle; docs/geometry.md names its arrays.
+
+        Args:
+            path: the file.
+            images: ``(N,)`` indices.
+            labels: ``(N,)`` class labels.
+            about: where the numbers are from; kept as JSON.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        arrays: dict[str, Any] = {
+            "dissimilarities": self.dissimilarities,
+            "dissimilarity_measure": np.array(MEASURE),
+            "layer": np.array(self.layers),
+            "image": np.asarray(images, dtype=np.int64),
+            "label": np.asarray(labels, dtype=np.int64),
+            "about": np.array(json.dumps(about)),
+        }
+        write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def rdms(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    layers: str | Sequence[str],
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+) -> RDMs:
+    """Mean squared difference between the activations of every two images (Eq. 1) at every layer.
+
+    Distances are taken from differences (:func:`dainv_kernels.pairwise_mse`), so a large mean costs no digits. All
+    activations of a layer are held at once, 4 N D bytes; layers are taken in as many passes as keep them within 1 GiB,
+    or one at a time where a single one is larger.
+
+    Args:
+        model: any module; it is put in eval mode and back.
+        images: ``(N, C, H, W)`` float, in [0, 1].
+        layers: pattern or patterns of layer names. The pixels are added, as layer ``"input"``.
+        batch_size: images at a time; does not change the result.
+        device: where to compute; the model's device if not given.
+        progress: a display to report to.
+
+    Raises:
+        UserError: fewer than 2 images, no layer matches, or the model does not take such images.
+    """
+    if len(images) < 2:
+        raise UserError(f"--images: expected at least 2 to compare, got {len(images)}")
+    names = match_layers(model, layers)
+    found = {INPUT: _distances(rows(images))}
+    passes = list(_passes(_dimensions(model, names, images, device), len(images)))
+    task = None if progress is None else progress.add_task("distances", total=1 + len(names), completed=1)
+    for part in passes:
+        kept: dict[str, list[Tensor]] = {name: [] for name in part}
+        with listening(model, part, device, lambda _name, features: features.cpu()) as listener:
+            for batch in images.split(batch_size):
+                for name, features in listener(batch).items():
+                    kept[name].append(features)
+        for name in part:
+            found[name] = _distances(torch.cat(kept.pop(name)).to(device or "cpu"))
+            if progress is not None and task is not None:
+                progress.advance(task)
+    return RDMs((INPUT, *names), np.stack([found[name] for name in (INPUT, *names)]))
+
+
+def _dimensions(
+    model: nn.Module, names: Sequence[str], images: Tensor, device: torch.device | str | None
+) -> dict[str, int]:
+    with listening(model, names, device, lambda _name, features: features) as listener:
+        sizes = {name: tuple(features.shape) for name, features in listener(images[:2]).items()}
+    for name, size in sizes.items():
+        if size[0] != 2:
+            raise UserError(f"layer {name!r} puts out {size[0]} rows for 2 images; choose one with a row an image")
+    return {name: size[1] for name, size in sizes.items()}
+
+
+def _passes(dimensions: dict[str, int], n_images: int) -> Iterator[list[str]]:
+    """Layers in order, in groups whose activations fit into memory together."""
+    part: list[str] = []
+    held = 0
+    for name, dimension in dimensions.items():
+        needed = 4 * n_images * dimension
+        if part and held + needed > _FEATURE_BYTES:
+            yield part
+            part, held = [], 0
+        part.append(name)
+        held += needed
+    yield part
+
+
+def _distances(features: Tensor) -> np.ndarray:
+    """The upper triangle of Eq. 1, row by row."""
+    matrix = pairwise_mse(features)
+    above = torch.triu_indices(len(matrix), len(matrix), 1, device=matrix.device)
+    return matrix[above[0], above[1]].float().cpu().numpy()

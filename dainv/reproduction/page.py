@@ -1,0 +1,157 @@
+"""The page: the summary in Markdown. The docs' tables are made by the same functions from a committed summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dainv.analysis.words import number, short_layer, signed
+
+Summary = Mapping[str, Any]
+
+
+def page(found: Summary) -> str:
+    """Everything, with the figures beside it."""
+    parts = [
+        "# Reproduction",
+        scope(found),
+        *_doubts(found),
+        "## Claim by claim",
+        *claims(found),
+        "Intervals are 95 % intervals over images. Those of scores span the intervals of all seeds; that of the "
+        "accuracy is over seeds where there are three or more.",
+        "## Accuracy",
+        *accuracy(found),
+        "## Figure 1: invariance scores",
+        "![Figure 1, published and here](figure1.svg)",
+        "Pale boxes are the published figure, full ones are ours. " + _pixels(found),
+        *scores(found),
+        "## Figure 2: loss dynamics",
+        "![Figure 2, published and here](figure2.svg)",
+        *losses(found),
+        *(["## Which recipe?", *variants(found)] if found["variants"] else []),
+        "## Made with",
+        *provenance(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def scope(found: Summary) -> str:
+    """What the verdicts are about."""
+    n = len(found["seeds"])
+    seeds = f"{n} seed{'s' if n > 1 else ''} an arm"
+    changed = ", ".join(f"{name} {value}" for name, value in found["changed_settings"].items())
+    recipe = f"the published recipe but for {changed}" if changed else "the published recipe"
+    name = found["data"]["name"]
+    data = name if name == "cifar10" else f"{name} (the paper's data are CIFAR-10)"
+    text = f"{seeds} on {data}, {found['epochs']} of the published {found['published_epochs']} epochs, {recipe}."
+    if found["epochs"] < found["published_epochs"]:
+        text = (
+            f"**Scaled: {text}** The paper's claims are about networks trained for {found['published_epochs']} epochs; "
+            "a verdict here is about these runs."
+        )
+    return text
+
+
+def _doubts(found: Summary) -> list[str]:
+    return ["\n".join(f"- {warning}" for warning in found["warnings"])] if found["warnings"] else []
+
+
+def claims(found: Summary) -> list[str]:
+    """A row a claim."""
+    rows = [
+        (claim["statement"], f"**{claim['verdict']}**", claim["because"], claim["criterion"])
+        for claim in found["claims"]
+    ]
+    return [_table(["the paper", "verdict", "numbers", "asked of them"], rows)]
+
+
+def accuracy(found: Summary) -> list[str]:
+    """A row a run."""
+    rows = []
+    for arm, entry in found["accuracy"].items():
+        for run in entry["runs"]:
+            own = f"{100 * run['value']:.2f} % ({100 * run['low']:.2f} to {100 * run['high']:.2f} %)"
+            paper, thesis = (f"{entry[f'{source}_percent']} %" for source in ("paper", "thesis"))
+            rows.append((arm, str(run["seed"]), paper, thesis, own))
+    return [_table(["arm", "seed", "paper", "thesis", "here"], rows)]
+
+
+def _pixels(found: Summary) -> str:
+    medians = [value for values in found["pixels"].values() for value in values]
+    return f"The median σ of the pixels is {number(float(np.mean(medians)))} here." if medians else ""
+
+
+def scores(found: Summary) -> list[str]:
+    """Medians of Figure 1, published and ours, a row a layer."""
+    arms = found["scores"]
+    rows = []
+    for layer in dict.fromkeys(layer for arm in arms.values() for layer in arm):
+        row = [short_layer(layer)]
+        for arm in arms.values():
+            entry = arm.get(layer)
+            if entry is None:
+                row += ["", "", "constant"]
+                continue
+            ends = f"{signed(entry['difference_low'])} to {signed(entry['difference_high'])}"
+            row += [number(entry["published_median"], 3), number(entry["median"], 3)]
+            row += [f"{signed(entry['difference'])} ({ends})"]
+        rows.append(row)
+    return [_table(["layer", *(f"{arm}: {what}" for arm in arms for what in ("paper", "here", "difference"))], rows)]
+
+
+def losses(found: Summary) -> list[str]:
+    """Ours minus published at the epochs that both have, a row a layer and a table an arm."""
+    parts = []
+    for arm, epochs in found["losses"].items():
+        if not epochs:
+            continue
+        columns = list(epochs.values())
+        rows = [[str(layer + 1), *(signed(values[layer]) for values in columns)] for layer in range(len(columns[0]))]
+        rows.append(["root mean square", *(f"{np.sqrt(np.mean(np.square(values))):.2f}" for values in columns)])
+        parts.append(f"{arm.capitalize()}, ours minus published, by epoch of the figure (counted from 0):")
+        parts.append(_table(["layer", *epochs], rows))
+    if found["epochs"] < found["published_epochs"]:
+        parts.append(
+            "The learning rate falls with the length of the run, so the last epochs of a scaled run are not at the "
+            "published learning rate of these epochs."
+        )
+    return parts
+
+
+def variants(found: Summary) -> list[str]:
+    """A row a variant, the nearest first."""
+    rows = []
+    for variant in found["variants"]:
+        shown = {arm: ", ".join(f"{value:.3f}" for value in values) for arm, values in variant["by_arm"].items()}
+        rows.append((variant["variant"], *shown.values(), f"{np.mean(variant['overall']):.3f}"))
+    arms = list(found["variants"][0]["by_arm"])
+    return [
+        "Root mean square distance of the losses to Figure 2 over layers and the first epochs, by arm (one number a "
+        "seed) and over both. Published values are read to ±.01. Losses of Eq. 3 as printed are compared as means over "
+        "pairs; as logged they are larger by a constant factor.",
+        _table(["variant", *arms, "both"], rows),
+        found["nearest_variant"],
+    ]
+
+
+def provenance(found: Summary) -> list[str]:
+    """With what, from what."""
+    data, scoring, machine = found["data"], found["scoring"], found["environment"]
+    rows = [
+        ("trained with commit", ", ".join(found["trained_with_commits"])),
+        ("page made with commit", f"{machine['commit']}{', changed' if machine['uncommitted_changes'] else ''}"),
+        ("data", f"{data['name']}, {data['n_train']:,} training and {data['n_test']:,} test images"),
+        ("SHA-256 of the data", data["sha256"]),
+        ("scores", f"{scoring['images']:,} test images, {scoring['repeats']} × {scoring['transform']}"),
+        ("machine", ", ".join(machine["cuda_devices"]) or f"{machine['cpu']}, {machine['cpu_count']} cores"),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)),
+    ]
+    return [_table(["", ""], rows)]

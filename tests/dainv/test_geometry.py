@@ -1,0 +1,268 @@
+"""RDMs and linear CKA against their definitions, and the files that they end up in."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from scipy.spatial.distance import squareform
+from torch import nn
+
+from dainv import AllCNNC, UserError
+from dainv.cli import main
+from dainv.geometry import linear_cka, rdm, rdms
+
+LAYERS = [f"layer{number}" for number in range(1, 10)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return AllCNNC(width=0.05).double().float()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(13, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def features(model, images):
+    """Layer -> (N, D) float64, one image at a time."""
+    kept = {name: [] for name in LAYERS}
+    handles = [
+        getattr(model, name).register_forward_hook(
+            lambda _m, _i, out, name=name: kept[name].append(out.flatten(1).double())
+        )
+        for name in LAYERS
+    ]
+    with torch.no_grad():
+        for image in images:
+            model(image[None])
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(rows).numpy() for name, rows in kept.items()}
+
+
+def unbiased_hsic(x, y):
+    """Song et al. 2012, Eq. 5, from inner products of features that are not centred."""
+    n = len(x)
+    k, other = x @ x.T, y @ y.T
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(other, 0)
+    ones = np.ones(n)
+    trace = np.trace(k @ other)
+    sums = ones @ k @ ones * (ones @ other @ ones) / ((n - 1) * (n - 2))
+    mixed = 2 / (n - 2) * (ones @ k @ other @ ones)
+    return (trace + sums - mixed) / (n * (n - 3))
+
+
+def test_rdms_are_eq_1_of_every_pair_in_squareforms_order(model, images):
+    found = rdms(model, images, layers="layer[1-9]", batch_size=5)
+    truth = {"input": images.flatten(1).double().numpy(), **features(model, images)}
+    assert found.layers == ("input", *LAYERS)
+    for layer, vector in zip(found.layers, found.dissimilarities, strict=True):
+        square = np.array([[np.mean((a - b) ** 2) for b in truth[layer]] for a in truth[layer]])
+        assert vector == pytest.approx(squareform(square), rel=1e-5)
+
+
+def test_rdms_do_not_depend_on_how_many_layers_fit_into_memory(model, images, monkeypatch):
+    at_once = rdms(model, images, layers="layer*")
+    monkeypatch.setattr(rdm, "_FEATURE_BYTES", 1)
+    one_by_one = rdms(model, images, layers="layer*")
+    assert one_by_one.layers == at_once.layers
+    assert np.array_equal(one_by_one.dissimilarities, at_once.dissimilarities)
+
+
+def test_cka_in_one_batch_is_the_unbiased_estimate_of_all_images(model, images):
+    found = linear_cka(model, images, layers="layer[1-9]", batch_size=len(images))
+    truth = features(model, images)
+    hsic = np.array([[unbiased_hsic(truth[a], truth[b]) for b in LAYERS] for a in LAYERS])
+    scale = np.sqrt(np.outer(hsic.diagonal(), hsic.diagonal()))
+    assert found.values == pytest.approx(hsic / scale, abs=1e-5)
+
+
+def test_cka_over_batches_is_the_ratio_of_mean_hsics(model, images):
+    found = linear_cka(model, images, layers="layer[1-9]", batch_size=4, seed=3)
+    assert (found.n_images, found.n_batches) == (13, 3)
+    order = torch.randperm(13, generator=torch.Generator().manual_seed(3))
+    truth = features(model, images[order])
+    parts = np.split(np.arange(13), [5, 9])
+    hsic = np.array(
+        [[np.mean([unbiased_hsic(truth[a][p], truth[b][p]) for p in parts]) for b in LAYERS] for a in LAYERS]
+    )
+    assert found.values == pytest.approx(hsic / np.sqrt(np.outer(hsic.diagonal(), hsic.diagonal())), abs=1e-5)
+
+
+def test_cka_of_two_networks_with_their_own_layers(model, images):
+    torch.manual_seed(5)
+    other = AllCNNC(width=0.1)
+    found = linear_cka(model, images, layers="layer[12]", other=other, other_layers="layer[789]", batch_size=13)
+    assert (found.rows, found.columns) == (("layer1", "layer2"), ("layer7", "layer8", "layer9"))
+    one, two = features(model, images), features(other, images)
+    hsic = unbiased_hsic(one["layer2"], two["layer7"])
+    expected = hsic / np.sqrt(unbiased_hsic(one["layer2"], one["layer2"]) * unbiased_hsic(two["layer7"], two["layer7"]))
+    assert found.values[1, 0] == pytest.approx(expected, abs=1e-5)
+
+
+class Maps(nn.Module):
+    """Linear views of the same pixels: a rotation with scale and offset, noise of its own, a constant."""
+
+    def __init__(self, size):
+        super().__init__()
+        torch.manual_seed(0)
+        rotation = torch.linalg.qr(torch.randn(size, size))[0]
+        self.plain, self.rotated, self.offset, self.constant = (
+            nn.Flatten(),
+            nn.Linear(size, size),
+            nn.Identity(),
+            nn.ReLU(),
+        )
+        self.rotated.weight.data = 3 * rotation
+        self.rotated.bias.data = torch.full((size,), 1e3)
+
+    def forward(self, images):
+        flat = self.plain(images)
+        self.offset(flat + 1e3)
+        return self.rotated(flat) + self.constant(0 * flat)
+
+
+def test_cka_sees_neither_rotation_nor_scale_nor_offset_and_a_constant_layer_has_none():
+    model = Maps(48)
+    images = torch.rand(600, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    found = linear_cka(model, images, layers=["plain", "rotated", "offset", "constant"], batch_size=100)
+    assert found.values[:3, :3] == pytest.approx(np.ones((3, 3)), abs=1e-4)
+    assert np.isnan(found.values[3]).all()
+
+
+def test_cka_of_independent_layers_is_near_zero_where_the_biased_one_is_far_from_it():
+    class Independent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Identity(), nn.Identity()
+
+        def forward(self, images):
+            return self.one(images[:, :1]), self.two(images[:, 1:])
+
+    images = torch.rand(200, 2, 40, 40, generator=torch.Generator().manual_seed(4))
+    found = linear_cka(Independent(), images, layers=["one", "two"], batch_size=20)
+    x, y = (images[:20, channel].flatten(1).double() for channel in (0, 1))
+    x, y = x - x.mean(0), y - y.mean(0)
+    biased = (y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
+    assert biased > 0.9
+    assert abs(found.values[0, 1]) < 0.1
+
+
+def test_models_come_back_as_they_were(model, images):
+    model.train()
+    linear_cka(model, images, layers="layer*")
+    rdms(model, images, layers="layer*")
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"images": torch.rand(3, 3, 8, 8)}, "at least 4, got 3"),
+        ({"images": torch.rand(8, 1, 8, 8)}, "does not take images of (1, 8, 8)"),
+        ({"images": torch.rand(8, 3, 8, 8), "batch_size": 3}, "--batch-size: expected at least 4, got 3"),
+        ({"images": torch.rand(8, 3, 8, 8), "layers": "nothing"}, "no layer matches 'nothing'"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_a_line(model, arguments, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        linear_cka(model, **{"layers": "layer*", **arguments})
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("geometry") / "run"
+    small = ["--width", 0.05, "--batch-size", 16, "--views", 4, "--device", "cpu", "--steps", 2]
+    assert invoke("train", "--data", "digits", *small, "--run-dir", path).exit_code == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def rdm_file(run_dir):
+    out = run_dir.parent / "rdm.npz"
+    result = invoke("rdm", run_dir, "--images", 12, "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_dainv_rdm_writes_arrays_without_pickle(rdm_file):
+    with np.load(rdm_file, allow_pickle=False) as file:
+        assert file["dissimilarities"].shape == (10, 66)
+        assert list(file["layer"]) == ["input", *LAYERS]
+        assert list(file["label"]) == sorted(file["label"])
+        assert len(set(file["image"].tolist())) == 12
+        assert json.loads(str(file["about"]))["data"] == "digits"
+
+
+def test_the_file_is_rsatoolboxs_by_the_lines_of_the_docs(rdm_file, monkeypatch):
+    pytest.importorskip("rsatoolbox")
+    page = (Path(__file__).parents[2] / "docs" / "geometry.md").read_text()
+    lines = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "rsatoolbox" in block)
+    monkeypatch.chdir(rdm_file.parent)
+    names: dict = {}
+    exec(lines, names)
+    loaded = names["rdms"]
+    assert (loaded.n_rdm, loaded.n_cond) == (10, 12)
+    with np.load(rdm_file) as file:
+        for matrix, vector in zip(loaded.get_matrices(), file["dissimilarities"], strict=True):
+            assert np.array_equal(matrix, squareform(vector))
+    assert loaded.subset("layer", "layer9").n_rdm == 1
+    assert loaded.subset_pattern("label", [0, 1]).n_cond == sum(
+        label in (0, 1) for label in loaded.pattern_descriptors["label"]
+    )
+
+
+def test_dainv_rdm_takes_named_images_in_their_order(run_dir, rdm_file):
+    out = rdm_file.with_name("named.npz")
+    assert invoke("rdm", run_dir, "--indices", "7,3,20", "--out", out).exit_code == 0
+    with np.load(out) as file:
+        assert list(file["image"]) == [7, 3, 20]
+    result = invoke("rdm", run_dir, "--indices", "7,three")
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+
+
+def test_dainv_cka_prints_and_writes_the_same_numbers(run_dir):
+    out = [run_dir.parent / f"cka.{ending}" for ending in ("json", "csv", "png", "svg")]
+    common = ("cka", run_dir, "--images", 40, "--batch-size", 10)
+    result = invoke(*common, "--format", "json", *itertools.chain(*(("--out", path) for path in out)))
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.output)
+    assert printed == json.loads(out[0].read_text())
+    assert np.diagonal(printed["values"]) == pytest.approx(np.ones(9))
+    rows = out[1].read_text().splitlines()
+    assert rows[0] == "row,column,cka"
+    assert float(rows[2].split(",")[2]) == printed["values"][0][1]
+    assert out[2].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in out[3].read_bytes()
+    assert f"{printed['values'][0][8]:.2f}" in invoke(*common).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["cka", "resnet18", "--data", "digits"], "say which layers with --layers"),
+        (["cka", "allcnn"], "say which images with --data"),
+        (["cka", "allcnn", "--data", "digits", "--out", "x.pdf"], "--out x.pdf: expected a name that ends in"),
+        (["rdm", "allcnn", "--data", "digits", "--indices", "0,364"], "test images 0 to 363, not 364"),
+        (["rdm", "allcnn", "--data", "digits", "--images", "365"], "digits has 364 test images"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, says):
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert says in result.output
+    assert result.output.count("\n") == 1
