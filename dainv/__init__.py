@@ -2,6 +2,18 @@
 
 Eq. 1 and 3 are in ``dainv_kernels``, Eq. 4 in :mod:`dainv.objective`, Eq. 2 in :mod:`dainv.scores`, the augmentation
 schemes in :mod:`dainv.augment`, All-CNN-C in :mod:`dainv.models.allcnn`.
+
+Example:
+    >>> import torch, dainv
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> images = torch.rand(4, 3, 32, 32, generator=generator)
+    >>> views = dainv.augmentation("heavier")(images.repeat_interleave(2, dim=0), generator)  # two views of each
+    >>> model = dainv.AllCNNC(width=0.1)
+    >>> objective = dainv.InvarianceObjective(model, "layer[1-9]", alpha=0.1)
+    >>> task = torch.nn.functional.cross_entropy(model(views), torch.tensor([3, 3, 1, 1, 4, 4, 1, 1]))
+    >>> total, _, invariance = objective(task, torch.arange(4).repeat_interleave(2))  # Eq. 4, and Eq. 3 by layer
+    >>> len(invariance), bool(total > 0)
+    (9, True)
 """
 
 from dainv._version import __version__

@@ -46,6 +46,11 @@ def _git(*arguments: str) -> str | None:
     return result.stdout.strip()
 
 
+def _in_a_checkout() -> bool:
+    """Whether git knows this file. One installed inside somebody's project is not of that project's commit."""
+    return _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+
+
 def _version(library: str) -> str | None:
     try:
         return metadata.version(library)
@@ -54,12 +59,20 @@ def _version(library: str) -> str | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, hardware and commit; no host name and no path, so that it can be published."""
+    """Versions, hardware and commit; no host name and no path, so that it can be published.
+
+    The commit is None where this package does not lie in a checkout of its own, but was installed.
+
+    Example:
+        >>> sorted(environment()["libraries"])[-2:]
+        ['torchvision', 'triton']
+    """
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    checkout = _in_a_checkout()
+    status = _git("status", "--porcelain", "--untracked-files=no") if checkout else None
     return {
         "dainv": __version__,
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") if checkout else None,
         "uncommitted_changes": None if status is None else bool(status),
         "python": platform.python_version(),
         "libraries": {library: _version(library) for library in _LIBRARIES},

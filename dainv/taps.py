@@ -110,7 +110,8 @@ class Taps:
 
 
 def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
+    # A compiler, which may be tracing this, writes over nothing that is still needed.
+    return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 
 
 @contextmanager

@@ -397,7 +397,7 @@ def _as_timed() -> Iterator[None]:
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     # A backward pass timed alone keeps what its forward pass saved, which a compiled one may otherwise overwrite.
-    with torch._dynamo.config.patch(recompile_limit=256), torch._functorch.config.patch(donated_buffer=False):
+    with torch._dynamo.config.patch(cache_size_limit=256), torch._functorch.config.patch(donated_buffer=False):
         try:
             yield
         finally:

@@ -11,6 +11,8 @@ from dainv_kernels import native
 
 BACKENDS = ("reference", "torch", "native", "triton", "triton-pairwise")
 
+_OLDEST_TRITON = (3, 4)  # 3.2 cannot add tuples
+
 
 def interpreted() -> bool:
     """Whether Triton kernels run in Triton's interpreter, on the CPU (``TRITON_INTERPRET=1`` at import time)."""
@@ -19,9 +21,11 @@ def interpreted() -> bool:
 
 def _why_not_triton() -> str | None:
     try:
-        import triton  # noqa: F401  # only whether it can be imported matters here
+        import triton
     except ImportError as error:
         return f"Triton cannot be imported ({error})"
+    if tuple(map(int, triton.__version__.split(".")[:2])) < _OLDEST_TRITON:
+        return f"Triton {triton.__version__} cannot compile the kernels; expected 3.4 or newer"
     if not torch.cuda.is_available() and not interpreted():
         return "no CUDA device (TRITON_INTERPRET=1 runs the kernels on the CPU, slowly, for tests)"
     return None

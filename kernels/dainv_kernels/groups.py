@@ -93,6 +93,8 @@ class Groups:
         if ids.ndim != 1:
             raise ValueError(f"groups: expected one id a sample, shape (B,), got shape {tuple(ids.shape)}")
         n = ids.shape[0]
+        if ids.dtype in (torch.uint16, torch.uint32, torch.uint64):
+            ids = ids.to(torch.int64)  # old versions of torch cannot index them
         rows = torch.argsort(ids, stable=True)
         ordered = ids[rows]
         starts_group = torch.ones(n, dtype=torch.int64, device=ids.device)

@@ -77,13 +77,13 @@ def differentiate(
 
 
 @torch.library.custom_op("dainv::invariance", mutates_args=())
-def invariance(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> Sums:
+def invariance(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, its two sums of squares and the batch mean; see :func:`dainv_kernels.closed_form.forward`."""
     return _implementation(backend).forward(copied_rows(features, features), Segments.of(segments, views))
 
 
 @invariance.register_fake
-def _(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> Sums:
+def _(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     return _empty_sums(features, backend)
 
 

@@ -97,3 +97,9 @@ def test_without_triton_torch_works_and_the_reason_is_said(
     assert [name for name in available if name != "native"] == ["reference", "torch"]
     assert reason in status["triton"]
     assert reason in error
+
+
+def test_a_triton_that_cannot_compile_the_kernels_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr("triton.__version__", "3.2.0")
+    assert "Triton 3.2.0" in backend_status()["triton"]

@@ -1,0 +1,155 @@
+"""What the documentation says can be done can be done: links, files, commands, code, messages."""
+
+import ast
+import re
+import runpy
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner
+
+import dainv
+import dainv_bench.cli
+from dainv.cli import main
+from dainv.models.loading import load_model
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["index", "paper-to-code", "choosing", "troubleshooting", "extending", "install"]
+PROGRAMS = {"dainv": main, "dainv-bench": dainv_bench.cli.main}
+
+
+def markdown_files():
+    """Those that belong to the repository, new ones included."""
+    try:
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):  # an unpacked source distribution
+        listed = [path for folder in ("*.md", "docs/*.md", "*/README.md") for path in ROOT.glob(folder)]
+    return sorted(str((ROOT / name).relative_to(ROOT)) for name in listed if (ROOT / name).exists())
+
+
+def without_code(text):
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def anchors(text):
+    """Names of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", markdown_files())
+def test_relative_links_lead_somewhere(name):
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:src|href|srcset)=\"([^\"]+)\"", without_code(page.read_text()))
+    for link in (first or second for first, second in links):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), link
+        if anchor:
+            assert anchor in anchors(path.read_text()), link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_files_that_are_named_exist(name):
+    """A word in code style with a slash and an ending, or one that ends with a slash, is a path from the root."""
+    text = (ROOT / "docs" / f"{name}.md").read_text()
+    for word in re.findall(r"`([\w./-]+)`", text):
+        if re.search(r"/.*\.(py|md|c|json)$", word) or re.match(r"(dainv|kernels|benchmarks|tests|docs)/.*/$", word):
+            assert (ROOT / word).exists(), word
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_python_blocks_run(name):
+    torch.manual_seed(0)
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{name}.md").read_text(), re.DOTALL):
+        exec(block, {})
+
+
+def commands():
+    """Lines of code blocks that call one of the programs, and such calls in the running text."""
+    found = []
+    for name in markdown_files():
+        text = (ROOT / name).read_text()
+        lines = re.findall(r"^(?: {4})?(?:\$ )?(dainv(?:-bench)? [^#\n|)]*)", text, re.MULTILINE)
+        inline = re.findall(r"`(dainv(?:-bench)? [a-z][^`\n]*)`", text)
+        found += [(name, line.strip().rstrip("\\").strip()) for line in [*lines, *inline]]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_and_their_options_exist(page, line):
+    program, *words = shlex.split(line.replace("…", "..."))
+    group = PROGRAMS[program]
+    assert isinstance(group, click.Group)
+    if words[0].startswith("-"):
+        options = group.params
+    elif "|" in words[0]:
+        assert all(verb in group.commands for verb in words[0].split("|")), line
+        return
+    else:
+        assert words[0] in group.commands, line
+        command = group.commands[words[0]]
+        options = list(command.params)
+        if command.context_settings.get("ignore_unknown_options"):  # passed on to the training that it starts
+            options += main.commands["train"].params
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | {"--help", "-h"}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, line
+
+
+@cache
+def messages():
+    """Every text in our source, with … for what is filled in."""
+    found = set()
+    for package in ("dainv", "kernels/dainv_kernels", "benchmarks/dainv_bench"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    found.add("".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+    return found
+
+
+def test_messages_that_are_explained_are_given():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)
+    assert len(quoted) > 15
+    for message in quoted:
+        # A message may fill in more than the page tells apart, so … stands for any text.
+        pattern = re.compile(".*".join(re.escape(part) for part in message.split("…")), re.DOTALL)
+        assert any(pattern.search(given) for given in messages() if len(given) > 10), message
+
+
+def test_every_page_is_on_the_map():
+    mapped = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= mapped
+
+
+def test_the_readmes_picture_is_drawn_from_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = "train --data digits --width 0.05 --batch-size 16 --views 4 --steps 1 --device cpu"
+    for seed in ("0", "1"):
+        assert CliRunner().invoke(main, [*options.split(), "--seed", seed, "--run-dir", seed]).exit_code == 0
+    draw = runpy.run_path(str(ROOT / "docs" / "picture" / "draw.py"))
+    draw["main"]("0", "1", out=tmp_path / "picture.svg")
+    drawn, committed = (
+        [element.tag for element in ElementTree.parse(path).iter() if element.get("class") != "cell"]
+        for path in (tmp_path / "picture.svg", ROOT / "docs" / "picture" / "distances.svg")
+    )
+    assert drawn == committed
+    shown = re.findall(r"mean in the squares: L = (\d\.\d\d)", (tmp_path / "picture.svg").read_text())
+    views = draw["views_of"]("digits", "data")
+    _, activations = load_model("0").forward_taps(views)
+    loss = dainv.invariance_loss(activations["layer8"], dainv.Groups.consecutive(draw["IMAGES"], draw["VIEWS"]))
+    assert float(shown[0]) == pytest.approx(loss.item(), abs=0.0051)

@@ -1,0 +1,89 @@
+"""Each example as its reader runs it: as a file, on a few steps of real digits."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ALLCNN = [f"layer{number}" for number in range(1, 10)]
+
+# name: (libraries it needs, layers it listens to, further arguments of main)
+HERE = {
+    "torch_loop": ((), ["0.0", "0.1", "0.2"], {}),
+    "class_wise": ((), ALLCNN[6:], {}),
+    "video_frames": ((), ALLCNN, {}),
+    "compiled": ((), ["layer1", "layer2", "layer3"], {"compiler": "aot_eager"}),
+    "lightning_module": (("lightning",), ALLCNN, {}),
+    "huggingface_trainer": (("transformers", "accelerate"), ["vit.layers.0", "vit.layers.1"], {}),
+    "timm_training": (("timm",), ["layer1", "layer2", "layer3", "layer4"], {}),
+}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def need(libraries):
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is not installed (pip install 'dainv[examples]')")
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.filterwarnings("ignore")  # those of other libraries
+def test_the_objective_reaches_the_weights(name, tmp_path, monkeypatch):
+    """Trained for almost nothing but invariance, a network is less variable than without, on the same batches."""
+    libraries, layers, options = HERE[name]
+    need(libraries)
+    monkeypatch.chdir(tmp_path)
+    example = load(name)
+    without, with_objective = (example.main(steps=5, alpha=alpha, **options) for alpha in (0.0, 0.9))
+    assert list(with_objective) == layers
+    assert sum(with_objective.values()) < sum(without.values())
+
+
+def test_every_example_is_tested_and_listed():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {*HERE, "ddp"}
+    listed = (EXAMPLES / "README.md").read_text()
+    assert all(f"({name}.py)" in listed for name in names)
+
+
+def test_a_script_prints_what_it_does():
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / "torch_loop.py"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["20", "40", "60"]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+@pytest.mark.skipif(shutil.which("torchrun", path=Path(sys.prefix, "bin")) is None, reason="torchrun is not installed")
+def test_two_processes_agree_on_the_losses(tmp_path):
+    """Statistics over all processes are the same numbers on each of them."""
+    program = tmp_path / "two.py"
+    program.write_text(
+        f"import json, os, sys\nsys.path.insert(0, {str(EXAMPLES)!r})\nimport ddp\n"
+        f"losses = ddp.main(steps=2)\n"
+        f"open({str(tmp_path)!r} + '/rank' + os.environ['RANK'], 'w').write(json.dumps(losses))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1))
+    assert list(first) == ALLCNN
+    assert first == pytest.approx(second, rel=1e-6)
