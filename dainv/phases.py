@@ -24,6 +24,10 @@ class PhaseClock:
         self.seconds = dict(seconds or {})
         self._times_steps = device.type == "cpu"
 
+    def restart(self, seconds: dict[str, float] | None = None) -> None:
+        """Begin an epoch, or the rest of one of which this much was spent before."""
+        self.seconds = dict(seconds or {})
+
     @contextmanager
     def step_phase(self, name: str) -> Iterator[None]:
         """Around a part of a step; where the device works on its own time, this does nothing."""
@@ -37,7 +41,8 @@ class PhaseClock:
     def phase(self, name: str) -> Iterator[None]:
         """Around what ends with the results on the host."""
         begun = time.perf_counter()
-        yield
+        with torch.profiler.record_function(f"phase {name}"):
+            yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
     def record(self) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from torch import Tensor
 
-from dainv.data import ImageData, ImageSplit
+from dainv.data import ImageData
 from dainv.evaluation import accuracy
 from dainv.models.layers import describe_layers
 from dainv.reporting import Reporter
@@ -80,9 +80,9 @@ def make_plan(settings: TrainSettings, data: ImageData, reporter: Reporter) -> P
     weights = dict(zip(trainer.layers, trainer.weights, strict=True))
     timed, update_seconds = _time_updates(trainer)
     held = torch.cuda.max_memory_reserved(trainer.device) if on_gpu else None
-    evaluation_seconds = _time_evaluation(trainer)
-    layers = describe_layers(trainer.model.cpu(), "layer?", data.image_shape)
-    dimensions = {layer.name: layer.dimension for layer in layers}
+    evaluation_seconds = time_evaluation(trainer)
+    found = {layer.name: layer.dimension for layer in describe_layers(trainer.model.cpu(), "*", data.image_shape)}
+    dimensions = {name: found[name] for name in trainer.layers}
     return Plan(
         settings=settings,
         config=trainer.config,
@@ -110,28 +110,24 @@ def _schedule(settings: TrainSettings, n_epochs: int) -> tuple[tuple[int, float,
 
 def _time_updates(trainer: Trainer) -> tuple[int, float]:
     """How many updates were timed, and the seconds of one."""
-
-    def update(step: int) -> None:
-        trainer.update(trainer.forward(step)[0])
-
-    update(0)  # compiles, tunes and allocates
+    trainer.update()  # compiles, tunes, allocates and records
     _wait(trainer.device)
     begun, timed = time.perf_counter(), 0
     fewest, most = _TIMED_UPDATES
     while timed < fewest or (timed < most and time.perf_counter() - begun < _TIMED_SECONDS):
         timed += 1
-        update(timed)
+        trainer.update()
     _wait(trainer.device)
     return timed, (time.perf_counter() - begun) / timed
 
 
-def _time_evaluation(trainer: Trainer) -> float:
-    test: ImageSplit = trainer.data.test
-    part = ImageSplit(test.images[:_EVALUATED], test.labels[:_EVALUATED])
+def time_evaluation(trainer: Trainer) -> float:
+    """Seconds that an evaluation on the test set takes, from a part of it."""
+    part = trainer.data.test.first(_EVALUATED)
     _wait(trainer.device)
     begun = time.perf_counter()
-    accuracy(trainer.model, part)
-    return (time.perf_counter() - begun) * len(test) / len(part)
+    accuracy(trainer.tapped, part)
+    return (time.perf_counter() - begun) * len(trainer.data.test) / len(part)
 
 
 def _wait(device: torch.device) -> None:
@@ -147,14 +143,15 @@ def _memory(trainer: Trainer, dimensions: dict[str, int]) -> dict[str, int]:
     """Bytes by what they are for; activations are what a backward pass needs: the views and the layers' outputs."""
     settings, image_shape = trainer.settings, trainer.config["data"]["image_shape"]
     kept_per_layer = 2 if settings.batch_norm else 1  # with normalisation, what goes into it too
+    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     numbers = torch.Size(image_shape).numel() + kept_per_layer * sum(dimensions.values())
     state = [value for of in trainer.optimizer.state.values() for value in of.values() if isinstance(value, Tensor)]
     return {
-        "activations": settings.batch_size * numbers * torch.float32.itemsize,
+        "activations": settings.batch_size * numbers * dtype.itemsize,
         "parameters": _bytes(list(trainer.model.state_dict().values())),
         "gradients": _bytes(list(trainer.model.parameters())),
         "optimizer": _bytes(state),
-        "images": _bytes([trainer.data.train.images, trainer.data.test.images]),
+        "images": trainer.data.train.nbytes + trainer.data.test.nbytes,
     }
 
 
@@ -175,7 +172,7 @@ def show(plan: Plan) -> RenderableType:
     facts.add_row("alpha", _changes([(epoch, alpha) for epoch, _, alpha in plan.schedule]))
     fused = "with the ReLUs" if settings.fused else "after the ReLUs"
     facts.add_row("backend", f"{config['backend']}, losses {fused}, on {config['device']}")
-    facts.add_row("parameters", f"{plan.n_parameters:,}")
+    facts.add_row("network", f"{config['model']['name']}, {plan.n_parameters:,} parameters, {settings.precision}")
     facts.add_row(
         "time",
         f"about {_duration(plan.seconds)}: {_duration(plan.update_seconds)} an update, the mean of "

@@ -36,6 +36,19 @@ def progress_bar(console: Console) -> Progress:
     )
 
 
+class SilentReporter:
+    """Says nothing: one of several processes does for all."""
+
+    def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
+        """Nothing."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+
 class ConsoleReporter:
     """A bar over the whole run on a terminal, and a line an epoch anywhere.
 

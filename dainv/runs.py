@@ -54,11 +54,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = None
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        if hasattr(os, "O_DIRECTORY"):  # Windows opens no folder, and needs no such call
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         raise UserError(f"{path}: cannot be written ({error})") from None
     finally:
@@ -100,6 +101,7 @@ class RunDirectory:
         self.path = Path(path)
         self.name = self.path.resolve().name
         self.checkpoint = checkpoint
+        self._readable: dict[Path, bool] = {}  # of the checkpoints that were written or looked at
 
     @classmethod
     def create(cls, path: str | Path, config: dict[str, Any], environment: dict[str, Any]) -> RunDirectory:
@@ -198,11 +200,31 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Save a state, which holds its ``"step"``, and remove all but the newest two."""
-        folder = self.path / "checkpoints"
-        write_atomically(folder / f"step-{state['step']:09d}.pt", lambda file: torch.save(state, file))
-        for old in self.checkpoints()[:-_CHECKPOINTS_KEPT]:
-            old.unlink(missing_ok=True)
+        """Save a state, which holds its ``"step"``, and remove all but the newest two.
+
+        A damaged one does not count: it goes once two that can be read are there, and not before.
+        """
+        path = self.path / "checkpoints" / f"step-{state['step']:09d}.pt"
+        write_atomically(path, lambda file: torch.save(state, file))
+        self._readable[path] = True
+        kept: list[Path] = []
+        others: list[Path] = []
+        for other in reversed(self.checkpoints()):
+            (kept if len(kept) < _CHECKPOINTS_KEPT and self._can_read(other) else others).append(other)
+        if len(kept) == _CHECKPOINTS_KEPT:
+            for other in others:
+                other.unlink(missing_ok=True)
+                self._readable.pop(other, None)
+
+    def _can_read(self, path: Path) -> bool:
+        """Whether a checkpoint is whole; looked at once."""
+        if path not in self._readable:
+            try:
+                _read_state(path, "cpu")
+                self._readable[path] = True
+            except ValueError:
+                self._readable[path] = False
+        return self._readable[path]
 
     def save_best(self, state: dict[str, Any]) -> None:
         """Save the state of the highest test accuracy so far, in place of the one before."""
@@ -238,8 +260,11 @@ class RunDirectory:
                 raise UserError(f"{self._best}: damaged ({reason}); --checkpoint newest takes the newest") from None
         for path in reversed(self.checkpoints()):
             try:
-                return _read_state(path, device)
+                state = _read_state(path, device)
+                self._readable[path] = True
+                return state
             except ValueError as reason:
+                self._readable[path] = False
                 warn(f"{path.name} is damaged ({reason}); using the one before it")
         raise UserError(f"{self.path}: no readable checkpoint")
 

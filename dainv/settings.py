@@ -8,8 +8,19 @@ from dainv.errors import UserError
 from dainv.objective import SCHEMES
 from dainv.schedule import begins, multiplied, parse_alpha_schedule
 
-# Settings that a resumed run may change: where things are and how often to save, not what is computed.
-RESUMABLE = ("data", "data_root", "device", "checkpoint_minutes", "tensorboard")
+# Settings that a resumed run may change: where things are, how they run and how often to save, not what is computed.
+RESUMABLE = (
+    "data",
+    "data_root",
+    "workers",
+    "device",
+    "compile",
+    "cuda_graph",
+    "checkpoint_minutes",
+    "tensorboard",
+)
+PRECISIONS = ("fp32", "tf32", "bf16")
+SCOPES = ("global", "local")
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,11 @@ class TrainSettings:
     data: str = "cifar10"
     data_root: str = "data"
     image_size: int | None = None
+    stream: str = "auto"
+    workers: int | None = None
+    model: str = "allcnn"
+    weights: str | None = None
+    layers: tuple[str, ...] = ()
     epochs: int = 350
     steps: int | None = None
     batch_size: int = 128
@@ -32,6 +48,7 @@ class TrainSettings:
     normalization: str = "pairs"
     fused: bool = False
     backend: str | None = None
+    invariance_scope: str = "global"
     batch_norm: bool = False
     width: float = 1.0
     learning_rate: float = 0.01
@@ -43,6 +60,9 @@ class TrainSettings:
     clip_gradients: float | None = None
     seed: int = 0
     device: str = "auto"
+    precision: str = "fp32"
+    compile: bool = False
+    cuda_graph: bool | None = None
     deterministic: bool = False
     checkpoint_minutes: float = 5.0
     tensorboard: bool = False
@@ -73,6 +93,12 @@ class TrainSettings:
             raise UserError(f"--clip-gradients: expected a positive norm, got {self.clip_gradients}")
         if self.scheme not in SCHEMES:
             raise UserError(f"--scheme: expected one of {', '.join(SCHEMES)}, got {self.scheme}")
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"--workers: expected 0 or more, got {self.workers}")
+        for name, known in (("precision", PRECISIONS), ("invariance_scope", SCOPES)):
+            if getattr(self, name) not in known:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option}: expected one of {', '.join(known)}, got {getattr(self, name)}")
         parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)
 
     @property

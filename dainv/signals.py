@@ -16,12 +16,16 @@ class Interrupted(Exception):  # not an error: the state is saved
 class StopSignals(AbstractContextManager["StopSignals"]):
     """Turns the first SIGTERM or Ctrl-C into a flag; the second one means now.
 
+    Args:
+        announce: say so on stderr.
+
     Attributes:
         received: whether there was one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, announce: bool = True) -> None:
         self.received = False
+        self._announce = announce
         self._before: dict[int, Any] = {}
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
@@ -29,7 +33,8 @@ class StopSignals(AbstractContextManager["StopSignals"]):
             signal.signal(number, self._before[number])
             raise KeyboardInterrupt
         self.received = True
-        print("stopping after this step; the state will be saved", file=sys.stderr)
+        if self._announce:
+            print("stopping after this step; the state will be saved", file=sys.stderr)
 
     def __enter__(self) -> StopSignals:
         """Listen."""

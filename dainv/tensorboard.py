@@ -22,6 +22,7 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
         "time/images_per_second": record["images_per_second"],
         "time/seconds": record["seconds"],
     }
+    found.update({f"device_memory/{kind}": size for kind, size in (record.get("device_memory") or {}).items()})
     for part in ("train", "control"):
         found.update({f"invariance_{part}/{layer}": loss for layer, loss in record[part]["invariance"].items()})
     return {name: value for name, value in found.items() if value is not None}

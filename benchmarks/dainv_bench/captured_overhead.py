@@ -22,8 +22,9 @@ from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import Objective, layer_weights
 from dainv.settings import TrainSettings
+from dainv.training.captured import CapturedStep
+from dainv.training.optimizer import capturable_sgd
 from dainv_bench.arms import ARMS, BASELINE, Arm, Problem, objective_of
-from dainv_bench.captured import CapturedStep, capturable_sgd, training_step
 from dainv_bench.equality import check_agreement
 from dainv_bench.results import SCHEMA, load_average
 from dainv_bench.statistics import MINIMUM_ROUNDS, Interval, median_interval, paired_overhead
@@ -188,7 +189,7 @@ def _prepare(
 
     found: dict[str, FormResult] = {}
     works: dict[str, Callable[[int], None]] = {}
-    with torch._dynamo.config.patch(recompile_limit=4 * len(planned)):
+    with torch._dynamo.config.patch(cache_size_limit=4 * len(planned)):
         for done, (arm, form) in enumerate(planned):
             key = f"{arm.name}, {form}"
             on_progress(f"preparing {key}", done, len(planned))
@@ -221,6 +222,27 @@ def _make_step(arm: Arm, form: str, problem: Problem, network: AllCNNC, batch: B
 
     step = training_step(torch.compile(objective, dynamic=False) if form == COMPILED else objective, optimizer)
     return (step if form == EAGER else CapturedStep(step, batch, module=trained, optimizer=optimizer)), trained
+
+
+def training_step(objective_of: Callable[..., Objective], optimizer: torch.optim.Optimizer) -> Step:
+    """One update as a function of the batch: forward pass, loss, backward pass, optimizer.
+
+    Args:
+        objective_of: tensors of a batch to the objective; may be compiled.
+        optimizer: of the parameters.
+
+    Returns:
+        The step. It returns the objective without its graph, so that nothing outlives the step.
+    """
+
+    def step(*batch: Tensor) -> Objective:
+        optimizer.zero_grad(set_to_none=True)  # a backward pass then writes gradients instead of adding to them
+        total, task, invariance = objective_of(*batch)
+        total.backward()
+        optimizer.step()
+        return Objective(total.detach(), task.detach(), {name: loss.detach() for name, loss in invariance.items()})
+
+    return step
 
 
 def _update_error(

@@ -173,6 +173,28 @@ def _captured_overhead(captured: Mapping[str, Any]) -> Measured:
     return Measured(best["median"], best["low"], best["high"])
 
 
+def _off_after_recording(precision: str) -> Callable[[Mapping[str, Any]], Measured]:
+    def read(training: Mapping[str, Any]) -> Measured:
+        one = training["precisions"].get(precision)
+        if one is None or one["update_error"] is None:
+            return Measured(None, reason=f"no precision {precision}" if one is None else one["not_recorded"])
+        return Measured(one["update_error"])
+
+    return read
+
+
+def _whole_run(precision: str) -> Callable[[Mapping[str, Any]], Measured]:
+    def read(training: Mapping[str, Any]) -> Measured:
+        one = training["precisions"].get(precision)
+        return (
+            Measured(None, reason=f"no precision {precision}")
+            if one is None
+            else Measured(one["seconds_of_350_epochs"])
+        )
+
+    return read
+
+
 def _fused_launches(launches: Mapping[str, Any]) -> Measured:
     arm = launches["arms"].get(_FUSED_ARM)
     if arm is None or arm["beyond_baseline"] is None:
@@ -222,6 +244,11 @@ GOALS: tuple[Goal, ...] = (
     Goal("times faster than published", 10, False, "kernels", _times_faster_than("published")),
     Goal("times faster than closed-form", 4, False, "kernels", _times_faster_than("closed-form")),
     Goal("times faster than compiled", 1.3, False, "kernels", _times_faster_than("compiled")),
+    Goal("200 recorded updates off, fp32", 0.01, True, "training", _off_after_recording("fp32")),
+    Goal("200 recorded updates off, tf32", 0.05, True, "training", _off_after_recording("tf32")),
+    Goal("200 recorded updates off, bf16", 0.05, True, "training", _off_after_recording("bf16")),
+    Goal("350 epochs, tf32, s", 240, True, "training", _whole_run("tf32"), H200),
+    Goal("350 epochs, bf16, s", 150, True, "training", _whole_run("bf16"), H200),
     Goal("arms whose host waits for the GPU", 0, True, "launches", _host_waits),
     Goal("launches beyond the baseline's", 2, True, "launches", _fused_launches),
     Goal("step, ReLU and sums fused, %", 3, True, "captured-norm", _captured_overhead),

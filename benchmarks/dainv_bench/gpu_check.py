@@ -96,21 +96,28 @@ def read_junit(path: Path) -> dict[str, Any]:
     }
 
 
-# On a CPU the kernels stage rehearses itself; everything else would say nothing about a GPU.
+# On a CPU two stages rehearse themselves; everything else would say nothing about a GPU.
 STAGES = (
     Stage(
         "tests",
         "-m pytest -q -m gpu {parallel} -p no:cacheprovider --continue-on-collection-errors --junitxml {output} tests",
-        150,
+        130,
         read=read_junit,
         needs="tests",
     ),
     Stage(
         "kernels",
-        "-m dainv_bench kernels --device cuda --rounds 15 --workloads all-layers,gigabyte,layer* --seconds 110 "
+        "-m dainv_bench kernels --device cuda --rounds 15 --workloads all-layers,gigabyte,layer* --seconds 90 "
         "--out {output}",
-        140,
+        115,
         on_cpu="-m dainv_bench kernels --device cpu --quick --out {output}",
+    ),
+    Stage(
+        "training",
+        "-m dainv_bench training --device cuda --out {output}",
+        45,
+        on_cpu="-m dainv_bench training --device cpu --width 0.1 --batch-size 16 --precision fp32,bf16 --compared 2 "
+        "--rounds 3 --steps-a-turn 1 --out {output}",
     ),
     Stage("launches", "-m dainv_bench launches --device cuda --out {output}", 25),
     Stage("overhead", "-m dainv_bench overhead --device cuda --limit 1e9 --out {output}", 35),

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from dainv_bench import captured_overhead, gpu_check, launches
+from dainv_bench import captured_overhead, gpu_check, launches, training_steps
 from dainv_bench import kernels as kernel_suite
 from dainv_bench.captured_overhead import CapturedSettings
 from dainv_bench.console import RESULT_FILE, console, names, out_option, progress, result_path, write
-from dainv_bench.gpu_tables import print_captured, print_gpu_check, print_kernels, print_launches
+from dainv_bench.gpu_tables import print_captured, print_gpu_check, print_kernels, print_launches, print_training
 from dainv_bench.kernels import KernelSettings, KernelsResult
 from dainv_bench.results import write_result
+from dainv_bench.training_steps import TrainingSettings
 
-_kernels, _captured = KernelSettings(), CapturedSettings()
+_kernels, _captured, _training = KernelSettings(), CapturedSettings(), TrainingSettings()
 
 
 @click.command(short_help="The operator alone, forward and backward, against bandwidth and peers.")
@@ -81,6 +82,29 @@ def captured(ctx: click.Context, out: Path | None, **options: Any) -> None:
         ctx.exit(130)
 
 
+@click.command(short_help="The whole step of `dainv train`, eager and recorded, by precision.")
+@click.option("--batch-size", default=_training.batch_size, help="B, samples in a batch.")
+@click.option("--views", default=_training.views, help="M, views of each source image.")
+@click.option("--width", default=_training.width, help="Factor on the channels of the network.")
+@click.option("--batch-norm/--no-batch-norm", default=_training.batch_norm, help="Normalise after every convolution.")
+@click.option(
+    "--backend", default=_training.backend, help="Of the operator: torch, native, triton.  [default: as train]"
+)
+@click.option("--precision", default=",".join(_training.precision), callback=names, help="Those to measure.")
+@click.option("--compared", default=_training.compared, help="Steps in which recorded ones have to be the eager ones.")
+@click.option("--rounds", default=_training.rounds, help="Times each is timed.")
+@click.option("--steps-a-turn", default=_training.steps_a_turn, help="Steps that are timed together.")
+@click.option("--device", default=_training.device, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--seed", default=_training.seed, help="Of parameters, images and orders.")
+@out_option("training")
+def training(out: Path | None, **options: Any) -> None:
+    """Compare 200 recorded steps with eager ones, time steps with and without the objective, estimate 350 epochs."""
+    with progress() as on_progress:
+        result = training_steps.measure(TrainingSettings(**options), on_progress)
+    print_training(console, result)
+    write(out or result_path("training", result), result)
+
+
 @click.command(name="launches", short_help="What a step launches, and whether the host waits.")
 @click.option("--batch-size", default=128, help="B, samples in a batch.")
 @click.option("--views", default=8, help="M, views of each source image.")
@@ -119,4 +143,4 @@ def gpu_check_command(ctx: click.Context, folder: Path) -> None:
         ctx.exit(1)
 
 
-COMMANDS = (kernels, captured, launches_command, gpu_check_command)
+COMMANDS = (kernels, captured, training, launches_command, gpu_check_command)

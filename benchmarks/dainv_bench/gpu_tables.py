@@ -92,6 +92,26 @@ def print_captured(console: Console, result: Mapping[str, Any]) -> None:
     console.print(Text(f"overhead over {result['best_baseline']!r}; {_rounds(result)}"), soft_wrap=True)
 
 
+def print_training(console: Console, result: Mapping[str, Any]) -> None:
+    """A step by precision, with what the objective adds and what 350 epochs would take."""
+    table = _table("precision", "step", "without", "eager", "objective adds", "350 epochs")
+    for name, one in result["precisions"].items():
+        medians, overhead = one["median_milliseconds"], one["overhead_percent"]
+        times = [_time(medians[form]) for form in ("objective", "baseline", "objective, eager")]
+        seconds = one["seconds_of_350_epochs"]
+        epochs = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
+        table.add_row(name, *times, f"{overhead['median']:+.1f} %", epochs)
+    console.print(table)
+    for name, one in result["precisions"].items():
+        text = (
+            f"{name}: not recorded ({one['not_recorded']})"
+            if one["not_recorded"]
+            else f"{name}: recorded against eager steps, losses off by {one['loss_error']:.1e}, "
+            f"updates by {one['update_error']:.1e}"
+        )
+        console.print(Text(text), soft_wrap=True)
+
+
 def print_launches(console: Console, result: Mapping[str, Any]) -> None:
     """Launches of a step, and whether the host waits."""
     table = _table("arm", "launches", "beyond baseline", "host waits")

@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from dainv.cli.console import console
+from dainv.data.folders import STREAMING
 from dainv.errors import UserError
-from dainv.settings import TrainSettings
+from dainv.settings import PRECISIONS, SCOPES, TrainSettings
+
+if TYPE_CHECKING:
+    from dainv.data import ImageData
+    from dainv.ranks import Ranks
 
 _default = TrainSettings()
 
 
-@click.command(short_help="Train All-CNN-C with the invariance objective.")
+@click.command(short_help="Train a network with the invariance objective.")
 @click.option("--data", default=_default.data, help="cifar10, cifar100, digits, FILE.npz or a folder of images.")
 @click.option("--data-root", default=_default.data_root, help="Where downloads go.")
 @click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
+@click.option(
+    "--stream",
+    type=click.Choice(STREAMING),
+    default=_default.stream,
+    help="Decode the images of a folder as they are needed; auto: if they would not fit into memory.",
+)
+@click.option("--workers", type=int, default=None, help="Processes that decode.  [default: one a core, 8 at most]")
+@click.option(
+    "--model",
+    default=_default.model,
+    metavar="SPEC",
+    help="allcnn, the name of a torchvision model, or module:function of one of yours.",
+)
+@click.option("--weights", default=None, metavar="FILE", help="Of a file, or pretrained: of the model's library.")
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers of the objective (`dainv layers` lists them); may be repeated.  [default: the model's own]",
+    show_default=False,
+)
 @click.option("--run-dir", default=None, help="The run directory.  [default: runs/DATA-ARM-DATE]")
 @click.option("--resume", is_flag=True, help="Continue the run in --run-dir.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do and what it would cost, and write nothing.")
+@click.option(
+    "--profile",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE.json",
+    help="Write where the time of an update goes on a CPU, and end.",
+)
 @click.option("--epochs", default=_default.epochs, help="Epochs; the learning-rate milestones scale along.")
 @click.option("--steps", type=int, default=None, help="Updates in all, instead of --epochs.")
 @click.option("--batch-size", default=_default.batch_size, help="B, samples in a batch.")
@@ -49,14 +83,33 @@ _default = TrainSettings()
     "--fused/--no-fused", default=_default.fused, help="ReLU and loss as one operation, in Triton where it works."
 )
 @click.option("--backend", default=None, help="Insist on one: reference, torch or triton.")
-@click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Normalise after every convolution.")
-@click.option("--width", default=_default.width, help="Factor on the channels of the network.")
+@click.option(
+    "--invariance-scope",
+    type=click.Choice(SCOPES),
+    default=_default.invariance_scope,
+    help="Of several processes: the objective over the whole batch, or over each one's share.",
+)
+@click.option("--batch-norm/--no-batch-norm", default=_default.batch_norm, help="Of allcnn: after every convolution.")
+@click.option("--width", default=_default.width, help="Of allcnn: factor on its channels.")
 @click.option("--learning-rate", default=_default.learning_rate, help="Of SGD.")
 @click.option("--momentum", default=_default.momentum, help="Nesterov momentum.")
 @click.option("--weight-decay", default=_default.weight_decay, help="L2 penalty; the paper has none.")
 @click.option("--clip-gradients", type=float, default=None, metavar="NORM", help="Largest norm of all gradients.")
 @click.option("--seed", default=_default.seed, help="Of initialisation, order and augmentation.")
 @click.option("--device", default=_default.device, help="auto, cpu, cuda, cuda:1, ...")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=_default.precision,
+    help="tf32 rounds products on a GPU; bf16 computes in bfloat16 by autocast, losses in float32.",
+)
+@click.option("--compile/--no-compile", default=_default.compile, help="torch.compile the forward pass and the losses.")
+@click.option(
+    "--cuda-graph/--no-cuda-graph",
+    default=None,
+    help="Record the whole step and replay it.  [default: on one GPU, unless compiled]",
+    show_default=False,
+)
 @click.option("--deterministic", is_flag=True, help="Same bits every time on the same machine.")
 @click.option(
     "--checkpoint-minutes", default=_default.checkpoint_minutes, help="Longest time between checkpoints in an epoch."
@@ -65,14 +118,17 @@ _default = TrainSettings()
     "--tensorboard/--no-tensorboard", default=_default.tensorboard, help="Write the curves as TensorBoard events, too."
 )
 @click.pass_context
-def train(ctx: click.Context, run_dir: str | None, resume: bool, dry_run: bool, **options: Any) -> None:
-    """Train All-CNN-C with the invariance objective (Eq. 4).
+def train(
+    ctx: click.Context, run_dir: str | None, resume: bool, dry_run: bool, profile: Path | None, **options: Any
+) -> None:
+    """Train a network with the invariance objective (Eq. 4).
 
     The defaults are the published run. Everything ends up in a run directory, which `dainv analyze` reads.
     """
-    from dainv.data import load_data
+    from dainv.devices import resolve_device
     from dainv.plan import make_plan, show
-    from dainv.reporting import ConsoleReporter
+    from dainv.ranks import Ranks
+    from dainv.reporting import ConsoleReporter, SilentReporter
     from dainv.signals import Interrupted
     from dainv.training import train as run_training
 
@@ -81,22 +137,62 @@ def train(ctx: click.Context, run_dir: str | None, resume: bool, dry_run: bool, 
             raise UserError("--resume: say which run with --run-dir")
         options = _resumed_options(ctx, run_dir, options)
     settings = TrainSettings(**options)
-    data = load_data(settings.data, root=settings.data_root, image_size=settings.image_size, download=not dry_run)
-    if dry_run:
-        with ConsoleReporter(console) as reporter:
-            plan = make_plan(settings, data, reporter)
-        console.print(show(plan))
-        return
-    if run_dir is None:
-        arm = "invariance" if settings.alpha else "baseline"
-        run_dir = f"runs/{Path(settings.data).stem}-{arm}-{datetime.now():%Y%m%d-%H%M%S}"
-    try:
-        with ConsoleReporter(console) as reporter:
-            run = run_training(settings, data, run_dir, reporter, resume=resume)
-    except Interrupted:
-        click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
-        ctx.exit(130)
-    console.print(f"run directory: {run.path}", soft_wrap=True)
+    with Ranks.from_environment(resolve_device(settings.device).type) as ranks:
+        data = _load(settings, ranks, download=not (dry_run or profile))
+        if dry_run:
+            if not ranks.is_main:
+                return
+            with ConsoleReporter(console) as reporter:
+                plan = make_plan(settings, data, reporter)
+            console.print(show(plan))
+            return
+        if profile is not None:
+            _profile(settings, data, profile)
+            return
+        if run_dir is None:
+            arm = "invariance" if settings.alpha else "baseline"
+            run_dir = f"runs/{Path(settings.data).stem}-{arm}-{datetime.now():%Y%m%d-%H%M%S}"
+        try:
+            with ConsoleReporter(console) if ranks.is_main else nullcontext(SilentReporter()) as reporter:
+                run = run_training(settings, data, run_dir, reporter, resume=resume, ranks=ranks)
+        except Interrupted:
+            if ranks.is_main:
+                click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
+            ctx.exit(130)
+        if ranks.is_main:
+            console.print(f"run directory: {run.path}", soft_wrap=True)
+
+
+def _profile(settings: TrainSettings, data: ImageData, path: Path) -> None:
+    from dainv.reporting import ConsoleReporter
+    from dainv.runs import write_atomically
+    from dainv.training import Trainer
+    from dainv.training.profile import profile, table
+
+    with ConsoleReporter(console) as reporter:
+        found = profile(Trainer(settings, data, reporter))
+    write_atomically(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+    console.print(table(found))
+    console.print(f"written to {path}", soft_wrap=True, markup=False)
+
+
+def _load(settings: TrainSettings, ranks: Ranks, download: bool) -> ImageData:
+    """The data; what has to be downloaded is so once."""
+    from dainv.data import load_data
+
+    if not ranks.is_main:
+        ranks.barrier()
+    data = load_data(
+        settings.data,
+        root=settings.data_root,
+        image_size=settings.image_size,
+        download=download,
+        stream=settings.stream,
+        workers=settings.workers,
+    )
+    if ranks.is_main:
+        ranks.barrier()
+    return data
 
 
 def _resumed_options(ctx: click.Context, run_dir: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from torch import Tensor
 
 from dainv import UserError
 from dainv.objective import Objective
-from dainv_bench import captured_overhead, gpu_check
+from dainv.training.captured import CapturedStep
+from dainv.training.optimizer import capturable_sgd
+from dainv_bench import captured_overhead, gpu_check, training_steps
 from dainv_bench.arms import ARMS, BASELINE, objective_of
-from dainv_bench.captured import CapturedStep, _Snapshot, capturable_sgd, training_step
-from dainv_bench.captured_overhead import CAPTURED, EAGER, CapturedSettings
+from dainv_bench.captured_overhead import CAPTURED, EAGER, CapturedSettings, training_step
 from dainv_bench.cli import main
 from dainv_bench.goals import GOALS, Judged, judge_goals
 from dainv_bench.gpu_check import FAILED, NOT_RUN, PASSED, STAGES, TIMED_OUT, GpuCheckResult, Stage, all_passed, run
@@ -403,20 +403,6 @@ def test_a_captured_step_is_the_eager_step() -> None:
     assert not captured.recorded
 
 
-def test_inputs_are_copied_in_their_layout() -> None:
-    seen: list[Tensor] = []
-    module = torch.nn.Linear(1, 1)
-    x = torch.rand(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    step = CapturedStep(seen.append, [x], module=module, optimizer=optimizer, warmup=1)
-    later = torch.rand(2, 3, 4, 4)
-    step(later)
-    assert seen[0] is seen[1]
-    assert seen[1] is not x
-    assert torch.equal(seen[1], later)
-    assert seen[1].is_contiguous(memory_format=torch.channels_last)
-
-
 def test_state_from_before_the_recording_is_put_back() -> None:
     eager, expected, _ = step_and_parameters(False)
     network = make_network(0.1, True, 0, CPU)
@@ -430,56 +416,6 @@ def test_state_from_before_the_recording_is_put_back() -> None:
         eager(*batch)
         captured(*batch)
     assert all(torch.equal(a, b) for a, b in zip([*network.parameters(), *network.buffers()], expected, strict=True))
-
-
-class FakeGraph:
-    def replay(self) -> None:
-        events.append("replay")
-
-
-class FakeStream:
-    def wait_stream(self, _other: object) -> None:
-        pass
-
-
-events: list[str] = []
-
-
-@contextmanager
-def fake_recording(_graph: FakeGraph, stream: FakeStream) -> Iterator[None]:
-    events.append("record")
-    yield
-    events.append("recorded")
-
-
-def test_a_step_is_warmed_up_put_back_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_ins = {
-        "Stream": FakeStream,
-        "current_stream": FakeStream,
-        "stream": lambda _stream: nullcontext(),
-        "CUDAGraph": FakeGraph,
-        "graph": fake_recording,
-    }
-    for name, stand_in in stand_ins.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    events.clear()
-    module = torch.nn.Linear(1, 1)
-    start = module.weight.detach().clone()
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-
-    def step(x: Tensor) -> str:
-        events.append("step from the start" if torch.equal(module.weight, start) else "step")
-        with torch.no_grad():
-            module.weight.add_(1)
-        return f"result {len(events)}"
-
-    captured = CapturedStep(step, [torch.zeros(2)], module=module, optimizer=optimizer, warmup=0)
-    captured._result = captured._record(2, _Snapshot(module, optimizer))
-    assert events == ["step from the start", "step", "record", "step from the start", "recorded"]
-    assert captured.recorded
-    assert captured(torch.ones(2)) == "result 4"  # what was recorded, not a new step
-    assert events[5:] == ["replay"]
-    assert torch.equal(captured._inputs[0], torch.ones(2))
 
 
 TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "device": "cpu", "compiled": ()}
@@ -589,6 +525,70 @@ def test_every_arm_can_be_recorded(arm: str) -> None:
     step = captured_overhead.measure(settings)["steps"][f"{arm}, captured"]
     assert step["not_run"] is None
     assert len(step["milliseconds"]) == 3
+
+
+# Whole steps
+
+
+def training_result(**precisions: Mapping[str, Any]) -> dict[str, Any]:
+    return {"training": {"precisions": precisions}}
+
+
+def test_recorded_training_is_judged_by_its_updates_and_by_350_epochs() -> None:
+    good = {"update_error": 0.001, "not_recorded": None, "seconds_of_350_epochs": 200.0}
+    results = training_result(fp32=good | {"update_error": 0.02}, tf32=good, bf16=good)
+    assert judged("200 recorded updates off, fp32", results)["verdict"] == "missed"
+    assert judged("200 recorded updates off, tf32", results)["verdict"] == "met"
+    assert judged("350 epochs, tf32, s", results)["verdict"] == "met"
+    assert judged("350 epochs, bf16, s", results)["verdict"] == "missed"
+    assert judged("350 epochs, bf16, s", results, "NVIDIA A100")["verdict"] == "not run"
+    eager = training_result(tf32=good | {"update_error": None, "not_recorded": "cannot be recorded"})
+    unrecorded = judged("200 recorded updates off, tf32", eager)
+    assert (unrecorded["verdict"], unrecorded["reason"]) == ("not run", "cannot be recorded")
+    assert judged("350 epochs, bf16, s", eager)["reason"] == "no precision bf16"
+
+
+SMALL = (
+    "--device=cpu",
+    "--width=0.1",
+    "--batch-size=16",
+    "--compared=1",
+    "--rounds=3",
+    "--steps-a-turn=1",
+    "--backend=torch",
+)
+
+
+def test_the_training_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = tmp_path / "one.json"
+    done = CliRunner().invoke(main, ["training", *SMALL, "--precision=fp32,bf16", f"--out={path}"])
+    assert done.exit_code == 0, done.output
+    assert "bf16: not recorded (no CUDA graph on cpu)" in done.output
+    assert all(len(line) <= 80 for line in done.output.splitlines() if line[:1] in "┏┃┡│└")
+    result = json.loads(path.read_text())
+    assert result["suite"] == "training"
+    assert list(result["precisions"]) == ["fp32", "bf16"]
+    one = result["precisions"]["fp32"]
+    assert one["update_error"] is None
+    updates = 350 * 50_000 / 16
+    seconds = (updates * one["median_milliseconds"]["objective"] + 351 * one["evaluation_milliseconds"]) / 1e3
+    assert one["seconds_of_350_epochs"] == pytest.approx(seconds)
+
+
+def test_a_precision_that_is_none_is_refused() -> None:
+    done = CliRunner().invoke(main, ["training", "--precision=fp8"])
+    assert done.exit_code == 1
+    assert "--precision: there is no 'fp8'; there are fp32, tf32, bf16" in done.output
+
+
+@pytest.mark.gpu
+def test_recorded_training_steps_are_the_eager_ones() -> None:
+    settings = training_steps.TrainingSettings(device="cuda", width=0.25, rounds=3, steps_a_turn=5)
+    for precision, one in training_steps.measure(settings)["precisions"].items():
+        assert one["recorded"], one["not_recorded"]
+        assert one["update_error"] is not None
+        assert one["update_error"] < 0.05, precision
 
 
 def test_the_result_says_nothing_of_this_machine(tmp_path: Path) -> None:

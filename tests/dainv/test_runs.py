@@ -56,6 +56,34 @@ def test_the_newest_two_checkpoints_are_kept(tmp_path):
     assert [p.name for p in run.checkpoints()] == ["step-000000002.pt", "step-000000030.pt"]
 
 
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_damaged_checkpoint_does_not_count_among_the_two(tmp_path, looked_at):
+    run = new_run(tmp_path / "run")
+    for step in (1, 2):
+        run.save_checkpoint(state(step))
+    run.checkpoints()[-1].write_bytes(b"PK")
+    run = RunDirectory.open(tmp_path / "run")  # in another process
+    if looked_at:
+        assert run.load_checkpoint()["step"] == 1
+    run.save_checkpoint(state(3))
+    assert [p.name for p in run.checkpoints()] == ["step-000000001.pt", "step-000000003.pt"]
+    run.save_checkpoint(state(4))
+    assert [p.name for p in run.checkpoints()] == ["step-000000003.pt", "step-000000004.pt"]
+
+
+def test_damaged_checkpoints_go_only_when_two_good_ones_are_there(tmp_path):
+    run = new_run(tmp_path / "run")
+    for step in (1, 2):
+        run.save_checkpoint(state(step))
+    for path in run.checkpoints():
+        path.write_bytes(b"PK")
+    run = RunDirectory.open(tmp_path / "run")
+    run.save_checkpoint(state(3))
+    assert len(run.checkpoints()) == 3
+    run.save_checkpoint(state(4))
+    assert [p.name for p in run.checkpoints()] == ["step-000000003.pt", "step-000000004.pt"]
+
+
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
 def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path, damage):
     run = new_run(tmp_path / "run")

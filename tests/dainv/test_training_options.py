@@ -30,14 +30,14 @@ def tiny():
 
 def interrupt_at(trainer_class, monkeypatch, step):
     """The trainer stops as at SIGTERM after an update."""
-    forward = trainer_class.forward
+    update = trainer_class.update
 
-    def forward_and_stop(self, at):
-        if at == step:
+    def stop_and_update(self):
+        if self.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return forward(self, at)
+        return update(self)
 
-    monkeypatch.setattr(trainer_class, "forward", forward_and_stop)
+    monkeypatch.setattr(trainer_class, "update", stop_and_update)
 
 
 def test_the_released_alpha_schedule():
@@ -95,7 +95,7 @@ def test_a_layer_whose_weight_becomes_0_gives_no_gradient(tiny):
     baseline = Trainer(TrainSettings(**SMALL, epochs=2, alpha=0.0), tiny, Recorder())
     trainer._prepare_epoch(1)
     for one in (trainer, baseline):
-        one.forward(0)[0].backward()
+        one.update()
     for ours, theirs in zip(trainer.model.parameters(), baseline.model.parameters(), strict=True):
         assert torch.equal(ours.grad, theirs.grad)
 
@@ -119,7 +119,7 @@ def test_clipping_bounds_the_norm_of_all_gradients(tiny):
     norms = {}
     for bound in (None, 1e-3):
         trainer = Trainer(TrainSettings(**SMALL, clip_gradients=bound), tiny, Recorder())
-        trainer.update(trainer.forward(0)[0])
+        trainer.update()
         norms[bound] = float(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]).norm())
     assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
     assert norms[None] > 2e-3
@@ -165,7 +165,7 @@ def test_a_run_from_before_these_options_can_be_resumed(tmp_path, tiny, monkeypa
 def scripted(monkeypatch, accuracies):
     """The test accuracies of the epochs to come."""
     values = iter(accuracies)
-    monkeypatch.setattr("dainv.training.accuracy", lambda *_: {"loss": 1.0, "accuracy": next(values)})
+    monkeypatch.setattr("dainv.training.trainer.accuracy", lambda *_, **__: {"loss": 1.0, "accuracy": next(values)})
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import io
+import json
+
 import pytest
 import torch
 from rich.console import Console
@@ -6,6 +9,8 @@ from training_runs import SMALL, Recorder, tiny_data
 from dainv import UserError, layer_weights
 from dainv.plan import make_plan, show
 from dainv.settings import TrainSettings
+from dainv.training import Trainer
+from dainv.training.profile import profile, table
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +52,6 @@ def test_a_plan_says_what_the_run_will_be(tiny):
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_memory_is_counted_by_shape(tiny, batch_norm):
     """Of what autograd keeps for the backward pass, every byte but the parameters', which it keeps too, and indices."""
-    from dainv.training import Trainer
-
     plan = plan_of(tiny, batch_norm=batch_norm)
     trainer = Trainer(TrainSettings(**SMALL, batch_norm=batch_norm), tiny, Recorder())
     parameters = {parameter.data_ptr() for parameter in trainer.model.parameters()}
@@ -60,7 +63,7 @@ def test_memory_is_counted_by_shape(tiny, batch_norm):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        trainer.forward(0)
+        trainer.update()
     assert plan.memory["activations"] == sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
     assert plan.memory["gradients"] == 4 * plan.n_parameters
     assert plan.memory["optimizer"] == 4 * plan.n_parameters
@@ -83,13 +86,26 @@ def test_a_plan_fits_one_screen(tiny, changes):
 
 
 def test_the_screen_names_what_was_measured_and_how(tiny):
-    text = " ".join(screen(plan_of(tiny, epochs=350)).split())  # as if it were one line
+    text = " ".join(screen(plan_of(tiny, epochs=350, backend="torch")).split())  # as if it were one line
     for words in ("16 samples (B) = 4 images (K) × 4 views (M)", "4 an epoch, 1,400 in all (350 epochs)", "torch"):
         assert words in text
     assert "0.01; after epoch 200: 0.001, 250: 0.0001, 300: 1e-05" in text
     assert "after a warm-up" in text
     assert "0.027038" in text  # alpha^(9)
     assert "nothing was written" in text
+
+
+def test_a_profile_sorts_all_that_an_update_does(tiny):
+    found = profile(Trainer(TrainSettings(**SMALL, fused=True, backend="torch"), tiny, Recorder()))
+    spent = found["milliseconds"]
+    groups = {"convolution", "objective and its ReLU", "images and augmentation", "optimizer", "everything else"}
+    assert set(spent) == {*groups, "between operations"}
+    assert all(milliseconds > 0 for group, milliseconds in spent.items() if group in groups)
+    assert sum(spent.values()) == pytest.approx(found["profiled_milliseconds"], rel=0.2)
+    json.dumps(found, allow_nan=False)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table(found))
+    assert "convolution" in console.export_text()
 
 
 def test_a_plan_of_what_cannot_run_is_refused(tiny):

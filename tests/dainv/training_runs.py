@@ -1,12 +1,23 @@
 """Small training runs, for the tests of training."""
 
+from collections import OrderedDict
+
 import torch
+from torch import nn
 
 from dainv.data import ImageData, ImageSplit, load_data
 from dainv.settings import TrainSettings
 from dainv.training import train
 
 SMALL = {"width": 0.05, "batch_size": 16, "views": 4, "data": "tiny", "deterministic": True, "device": "cpu"}
+
+
+def small_network(n_classes, in_channels):
+    """What `--model training_runs:small_network` trains."""
+    first = OrderedDict(conv=nn.Conv2d(in_channels, 4, 3), norm=nn.BatchNorm2d(4), relu=nn.ReLU())
+    second = OrderedDict(conv=nn.Conv2d(4, 8, 3, stride=2), drop=nn.Dropout(0.2), relu=nn.ReLU())
+    rest = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), classes=nn.Linear(8, n_classes))
+    return nn.Sequential(OrderedDict(first=nn.Sequential(first), second=nn.Sequential(second), **rest))
 
 
 class Recorder:
@@ -44,5 +55,5 @@ def weights_of(run_directory):
 
 def comparable(directory):
     """Its records without what may differ between two runs that end in the same bits: how long they took."""
-    timing = ("images_per_second", "seconds", "phase_seconds")
+    timing = ("images_per_second", "seconds", "phase_seconds", "device_memory")
     return [{key: value for key, value in record.items() if key not in timing} for record in directory.metrics()]

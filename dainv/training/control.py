@@ -1,0 +1,53 @@
+"""One batch of test images that stays the same, to compare epochs and runs by."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dainv.augment import Augmentation
+from dainv.models.tapped import TappedNetwork
+from dainv.taps import evaluating
+from dainv_kernels import Groups
+
+
+class ControlBatch(NamedTuple):
+    """Views, the M of an image one after the other, and their groups."""
+
+    views: Tensor
+    groups: Groups
+
+    def losses(self, tapped: TappedNetwork, **options: Any) -> dict[str, float]:
+        """Eq. 3 of each layer in eval mode.
+
+        Args:
+            tapped: the network.
+            options: of :meth:`TappedNetwork.forward_losses`.
+        """
+        with evaluating(tapped):
+            weights = [0.0] * len(tapped.layer_names)
+            _, losses = tapped.forward_losses(self.views, self.groups, weights, **options)
+        return {name: float(loss) for name, loss in losses.items()}
+
+
+def control_batch(
+    test: Any, scheme: Augmentation, n_images: int, views: int, seed: int, device: torch.device
+) -> ControlBatch:
+    """The same views in every epoch and in every run with this seed.
+
+    Args:
+        test: test images.
+        scheme: of their augmentation.
+        n_images: K, or as many as there are.
+        views: M.
+        seed: of the choice and the draws.
+        device: where the batch is to be.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(test), generator=generator)[:n_images].to(device)
+    images = test.batch(chosen).repeat_interleave(views, dim=0)
+    made = scheme.apply(images, scheme.parameters(len(images), generator).to(device))
+    groups = Groups.consecutive(len(chosen), views, device)
+    return ControlBatch(made.contiguous(memory_format=torch.channels_last), groups)

@@ -1,0 +1,56 @@
+"""Starting and resuming runs."""
+
+from __future__ import annotations
+
+from dainv.data import ImageData
+from dainv.environment import environment
+from dainv.ranks import Ranks
+from dainv.reporting import Reporter
+from dainv.runs import RunDirectory
+from dainv.settings import TrainSettings
+from dainv.tensorboard import TensorBoardReporter
+from dainv.training.resume import refuse_changes
+from dainv.training.trainer import Trainer
+
+
+def train(
+    settings: TrainSettings,
+    data: ImageData,
+    run_path: str,
+    reporter: Reporter,
+    *,
+    resume: bool,
+    ranks: Ranks | None = None,
+) -> RunDirectory:
+    """Train a network and leave a run directory.
+
+    Args:
+        settings: what to do.
+        data: the images.
+        run_path: the run directory.
+        reporter: told about progress.
+        resume: continue the run at this path; its settings have to be the same.
+        ranks: the processes that share the work, each of which calls this; by default this one alone.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        UserError: what a user can mend.
+        Interrupted: by a signal; the state is saved.
+    """
+    ranks = Ranks() if ranks is None else ranks
+    curves = TensorBoardReporter(reporter, RunDirectory(run_path)) if settings.tensorboard and ranks.is_main else None
+    started = RunDirectory.open(run_path).config if resume else {}
+    trainer = Trainer(settings, data, curves or reporter, ranks=ranks, started_with=started.get("backend"))
+    if resume:
+        run = RunDirectory.open(run_path)
+        refuse_changes(run, trainer.config)
+    elif ranks.is_main:
+        run = RunDirectory.create(run_path, trainer.config, environment())
+    else:
+        run = RunDirectory(run_path)
+    trainer.run(run, resume=resume)
+    if curves is not None:
+        curves.close()
+    return run

@@ -1,0 +1,47 @@
+"""From source images to the views that a step trains on, all of it on the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dainv.augment import Augmentation
+
+
+class Views:
+    """Makes M augmented views of each source image of a step.
+
+    Args:
+        scheme: of augmentation.
+        views: M.
+        joined: source images in the whole batch, of which this process may have a share.
+        share: which of them are its own.
+        generator: of the scheme's parameters. They are drawn for the whole batch, so that several processes with a
+            generator each in the same state see the same views as one process.
+    """
+
+    def __init__(self, scheme: Augmentation, views: int, joined: int, share: slice, generator: torch.Generator) -> None:
+        first, last, _ = share.indices(joined)
+        self.scheme, self.generator = scheme, generator
+        self._views, self._joined = views, joined * views
+        self._rows = slice(first * views, last * views)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw and apply.
+
+        Args:
+            images: ``(k, C, H, W)`` uint8, this process's source images.
+            labels: ``(k,)``.
+
+        Returns:
+            ``(k M, C, H, W)`` float32 views in [0, 1], channels_last, the M of an image one after the other; and their
+            ``(k M,)`` labels.
+        """
+        views = self._repeat(images.to(torch.float32).div_(255))
+        if self.scheme.ranges:
+            drawn = self.scheme.parameters(self._joined, self.generator, images.device)
+            views = self.scheme.apply(views, drawn[self._rows])
+        return views.contiguous(memory_format=torch.channels_last), self._repeat(labels)
+
+    def _repeat(self, values: Tensor) -> Tensor:
+        return values[:, None].expand(-1, self._views, *values.shape[1:]).flatten(0, 1)
