@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dainv.errors import UserError
-from dainv_bench.captured_overhead import CapturedResult
-from dainv_bench.gpu_check import GpuCheckResult
-from dainv_bench.kernels import KernelsResult
-from dainv_bench.launches import LaunchesResult
-from dainv_bench.resources import ResourcesResult
+from dainv_bench.gpu.captured import CapturedResult
+from dainv_bench.gpu.check import GpuCheckResult
+from dainv_bench.gpu.launches import LaunchesResult
+from dainv_bench.kernels.suite import KernelsResult
+from dainv_bench.resources.suite import ResourcesResult
 from dainv_bench.results import SCHEMA, OverheadResult
 from dainv_bench.scaling.suite import ScalingResult
 from dainv_bench.scores.suite import ScoresResult

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import torch
 
-from dainv_bench.accuracy import upstream_of
-from dainv_bench.cases import InputSet, Workload
-from dainv_bench.methods import Method, Operation
+from dainv_bench.kernels.accuracy import upstream_of
+from dainv_bench.kernels.cases import InputSet, Workload
+from dainv_bench.kernels.methods import Method, Operation
 
 DIRECTIONS = ("forward", "backward", "both")
 _TURN_MS = 1.0  # how long a turn lasts on a GPU at least: events resolve half a microsecond

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import torch
 
 from dainv.runs import write_atomically
-from dainv_bench.equality import Agreement
+from dainv_bench.overhead.equality import Agreement
 from dainv_bench.statistics import Interval
 
 SCHEMA = 1

@@ -14,7 +14,7 @@ from dainv.augment import augmentation
 from dainv.data import ViewSampler, load_data
 from dainv.models.allcnn import AllCNNC
 from dainv.settings import TrainSettings
-from dainv_bench.arms import Criterion, objective_of
+from dainv_bench.overhead.arms import Criterion, objective_of
 
 N_CLASSES = 10
 IMAGE_SIZE = 32  # pixels a side, as CIFAR-10

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dainv.objective import Objective, layer_weights
-from dainv_bench.arms import ARMS, Arm, OnActivations, Problem, closed_form
+from dainv_bench.overhead.arms import ARMS, Arm, OnActivations, Problem, closed_form
 
 CPU = torch.device("cpu")
 TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "warmup": 1, "device": "cpu"}

@@ -6,8 +6,8 @@ from bench_helpers import CPU, WRONG_GRADIENT, WRONG_LOSS, altered, problem
 from torch import Tensor
 
 from dainv import UserError
-from dainv_bench.arms import ARMS, BASELINE, Arm
-from dainv_bench.equality import Agreement, check_agreement
+from dainv_bench.overhead.arms import ARMS, BASELINE, Arm
+from dainv_bench.overhead.equality import Agreement, check_agreement
 from dainv_bench.workload import TrainingStep, make_batches, make_network
 
 RUNNING = [arm for arm in ARMS.values() if arm.why_not(CPU) is None]

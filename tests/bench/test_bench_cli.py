@@ -7,8 +7,8 @@ import pytest
 from bench_helpers import TINY_OPTIONS, WRONG_GRADIENT, WRONG_LOSS, add_arm, interrupted_in_round
 from click.testing import CliRunner, Result
 
-from dainv_bench.arms import Arm
 from dainv_bench.cli import main
+from dainv_bench.overhead.arms import Arm
 
 
 @pytest.fixture(autouse=True)

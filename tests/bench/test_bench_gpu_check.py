@@ -20,14 +20,16 @@ from dainv import UserError
 from dainv.objective import Objective
 from dainv.training.captured import CapturedStep
 from dainv.training.optimizer import capturable_sgd
-from dainv_bench import captured_overhead, gpu_check, training_steps
-from dainv_bench.arms import ARMS, BASELINE, objective_of
-from dainv_bench.captured_overhead import CAPTURED, EAGER, CapturedSettings, training_step
 from dainv_bench.cli import main
-from dainv_bench.goals import GOALS, Judged, judge_goals
-from dainv_bench.gpu_check import FAILED, NOT_RUN, PASSED, STAGES, TIMED_OUT, GpuCheckResult, Stage, all_passed, run
-from dainv_bench.launches import _against, launched
-from dainv_bench.launches import measure as measure_launches
+from dainv_bench.gpu import captured as captured_suite
+from dainv_bench.gpu import check
+from dainv_bench.gpu import training as training_suite
+from dainv_bench.gpu.captured import CAPTURED, EAGER, CapturedSettings, training_step
+from dainv_bench.gpu.check import FAILED, NOT_RUN, PASSED, STAGES, TIMED_OUT, GpuCheckResult, Stage, all_passed, run
+from dainv_bench.gpu.goals import GOALS, Judged, judge_goals
+from dainv_bench.gpu.launches import _against, launched
+from dainv_bench.gpu.launches import measure as measure_launches
+from dainv_bench.overhead.arms import ARMS, BASELINE, objective_of
 from dainv_bench.statistics import median_interval, paired_overhead
 from dainv_bench.workload import Batch, make_batches, make_network
 
@@ -97,7 +99,7 @@ except KeyboardInterrupt:
 
 
 def test_a_stage_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_check, "_SECONDS_TO_STOP", 0.5)
+    monkeypatch.setattr(check, "_SECONDS_TO_STOP", 0.5)
     deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
     result = run(tmp_path, [python(deaf, "deaf", 2)], total_seconds=2)
     assert result["stages"]["deaf"]["status"] == TIMED_OUT
@@ -109,21 +111,21 @@ def test_time_that_a_stage_leaves_over_is_given_to_the_next(tmp_path: Path, monk
 
     def no_process(stage: Stage, arguments: str, seconds: float, folder: Path) -> tuple[Any, bool]:
         limits.append(seconds)
-        return gpu_check._not_run("for a test"), False
+        return check._not_run("for a test"), False
 
-    monkeypatch.setattr(gpu_check, "_run_stage", no_process)
+    monkeypatch.setattr(check, "_run_stage", no_process)
     run(tmp_path, [python("", "one", 10), python("", "two", 20)], total_seconds=30)
     assert limits == pytest.approx([10, 30], abs=5)
 
 
 def test_ctrl_c_keeps_the_stages_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = gpu_check._run_stage
+    ours = check._run_stage
 
     def pressed(stage: Stage, arguments: str, seconds: float, folder: Path) -> tuple[Any, bool]:
         outcome, _ = ours(stage, arguments, seconds, folder)
         return outcome, stage.name == "second"
 
-    monkeypatch.setattr(gpu_check, "_run_stage", pressed)
+    monkeypatch.setattr(check, "_run_stage", pressed)
     result = run(tmp_path, [GOOD, python(WRITES, "second"), python(WRITES, "third")])
     assert result["interrupted"]
     assert list(result["stages"]) == ["good", "second"]
@@ -152,8 +154,8 @@ def test_stages_find_the_packages_wherever_they_are(tmp_path: Path, monkeypatch:
 
 
 def test_all_fits_into_eight_minutes_and_eight_files() -> None:
-    assert sum(stage.seconds for stage in STAGES) <= gpu_check._TOTAL_SECONDS
-    assert gpu_check._TOTAL_SECONDS + gpu_check._SECONDS_TO_STOP < 8 * 60
+    assert sum(stage.seconds for stage in STAGES) <= check._TOTAL_SECONDS
+    assert check._TOTAL_SECONDS + check._SECONDS_TO_STOP < 8 * 60
     assert len(STAGES) + 1 <= 8
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", stage.name) for stage in STAGES)
 
@@ -179,14 +181,14 @@ def test_pytest_is_counted(tmp_path: Path) -> None:
         <testcase classname="a" name="broken"><error/></testcase>
         <testcase classname="a" name="left"><skipped/></testcase></testsuite></testsuites>"""
     )
-    assert gpu_check.read_junit(report) == {
+    assert check.read_junit(report) == {
         "passed": 1, "failed": 2, "skipped": 1, "failures": ["a::bad", "a::broken"], "seconds": 2.0
     }  # fmt: skip
 
 
 def test_the_command_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(gpu_check, "run", lambda folder, on_stage: run(folder, [GOOD], on_stage=on_stage))
+    monkeypatch.setattr(check, "run", lambda folder, on_stage: run(folder, [GOOD], on_stage=on_stage))
     done = CliRunner().invoke(main, ["gpu-check", "--out", str(tmp_path / "new")])
     assert done.exit_code == 0, done.output
     assert "good passed" in done.output
@@ -198,7 +200,7 @@ def test_the_command_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_command_fails_where_something_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = python("sys.exit(3)", "bad")
-    monkeypatch.setattr(gpu_check, "run", lambda folder, on_stage: run(folder, [bad, GOOD], on_stage=on_stage))
+    monkeypatch.setattr(check, "run", lambda folder, on_stage: run(folder, [bad, GOOD], on_stage=on_stage))
     done = CliRunner().invoke(main, ["gpu-check", "--out", str(tmp_path)])
     assert done.exit_code == 1
     assert "bad failed" in done.output
@@ -422,7 +424,7 @@ TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "device": "cpu",
 
 
 def test_steps_are_timed_against_the_fastest_baseline() -> None:
-    result = captured_overhead.measure(CapturedSettings(**TINY, arms=("closed-form", "ours-fused")))
+    result = captured_suite.measure(CapturedSettings(**TINY, arms=("closed-form", "ours-fused")))
     steps = result["steps"]
     assert list(steps) == ["baseline, eager", "baseline, captured", "closed-form, captured", "ours-fused, captured"]
     assert steps["ours-fused, captured"]["not_run"]
@@ -446,7 +448,7 @@ def test_a_captured_step_that_misses_its_batch_is_not_timed(monkeypatch: pytest.
 
     monkeypatch.setattr(CapturedStep, "__call__", stale)
     with pytest.raises(UserError, match="nothing timed: baseline captured is not the eager step"):
-        captured_overhead.measure(CapturedSettings(**TINY, arms=()))
+        captured_suite.measure(CapturedSettings(**TINY, arms=()))
 
 
 def test_arms_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,7 +457,7 @@ def test_arms_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
         altered("nan", lambda right, task, x: right(task * torch.nan, {n: f * torch.nan for n, f in x.items()})),
     )
     with pytest.raises(UserError, match="nan disagrees"):
-        captured_overhead.measure(CapturedSettings(**TINY, arms=("nan",)))
+        captured_suite.measure(CapturedSettings(**TINY, arms=("nan",)))
 
 
 def test_which_forms_an_arm_has() -> None:
@@ -515,14 +517,14 @@ def test_a_recorded_step_is_the_eager_step_and_reads_its_learning_rate() -> None
         if number == 1:
             for optimizer in optimizers:
                 optimizer.param_groups[0]["lr"].mul_(0.1)
-    assert captured_overhead._distance(*networks) <= 1e-2 * captured_overhead._distance(networks[0], start)
+    assert captured_suite._distance(*networks) <= 1e-2 * captured_suite._distance(networks[0], start)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("arm", ["published", "closed-form", "ours", "ours-fused"])
 def test_every_arm_can_be_recorded(arm: str) -> None:
     settings = CapturedSettings(**{**TINY, "device": "cuda", "width": 0.25}, arms=(arm,))
-    step = captured_overhead.measure(settings)["steps"][f"{arm}, captured"]
+    step = captured_suite.measure(settings)["steps"][f"{arm}, captured"]
     assert step["not_run"] is None
     assert len(step["milliseconds"]) == 3
 
@@ -584,8 +586,8 @@ def test_a_precision_that_is_none_is_refused() -> None:
 
 @pytest.mark.gpu
 def test_recorded_training_steps_are_the_eager_ones() -> None:
-    settings = training_steps.TrainingSettings(device="cuda", width=0.25, rounds=3, steps_a_turn=5)
-    for precision, one in training_steps.measure(settings)["precisions"].items():
+    settings = training_suite.TrainingSettings(device="cuda", width=0.25, rounds=3, steps_a_turn=5)
+    for precision, one in training_suite.measure(settings)["precisions"].items():
         assert one["recorded"], one["not_recorded"]
         assert one["update_error"] is not None
         assert one["update_error"] < 0.05, precision

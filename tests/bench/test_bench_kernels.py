@@ -17,13 +17,14 @@ from click.testing import CliRunner, Result
 from torch import Tensor
 
 from dainv import AllCNNC, UserError
-from dainv_bench import bandwidth, kernels, methods, peers, replay
-from dainv_bench.accuracy import complaint, measure_errors
+from dainv_bench import bandwidth, peers, replay
 from dainv_bench.bandwidth import sets_beyond_cache
-from dainv_bench.cases import DTYPES, LAYOUTS, Case, Workload, layer_shapes, make_sets, workloads
 from dainv_bench.cli import main
-from dainv_bench.kernels import KernelSettings, measure, wrong_methods
-from dainv_bench.methods import LOSS, RELU, Method, OfLayer
+from dainv_bench.kernels import methods, suite
+from dainv_bench.kernels.accuracy import complaint, measure_errors
+from dainv_bench.kernels.cases import DTYPES, LAYOUTS, Case, Workload, layer_shapes, make_sets, workloads
+from dainv_bench.kernels.methods import LOSS, RELU, Method, OfLayer
+from dainv_bench.kernels.suite import KernelSettings, measure, wrong_methods
 from dainv_bench.statistics import median_interval
 from dainv_bench.timing import queued_meter_for
 from dainv_kernels import backend_status, invariance_loss
@@ -381,7 +382,7 @@ IDS = torch.arange(4).repeat_interleave(4)
 def add(monkeypatch: pytest.MonkeyPatch, name: str, of_layer: Any, ours: bool = True) -> None:
     there = methods.methods()
     there[name] = Method(name, "for a test", LOSS, of_layer, ours=ours)
-    monkeypatch.setattr(kernels, "methods", lambda: there)
+    monkeypatch.setattr(suite, "methods", lambda: there)
 
 
 @pytest.mark.parametrize(
@@ -535,7 +536,7 @@ def test_a_method_is_recorded_and_replayed(name: str, direction: str) -> None:
     device, method = torch.device("cuda"), methods.methods()[name]
     workload = Workload("two", (SMALL, replace(SMALL, shape=(7, 3, 3))))
     sets = make_sets(workload, 3, 0, device)
-    with kernels._as_timed():
+    with suite._as_timed():
         operation = method.prepare(workload, device)
         assert complaint(measure_errors(method, operation, workload, sets[0])) is None
         timed = replay.OnGPU(device).prepare(lambda: replay.calls_on(method, operation, workload, sets, direction))

@@ -10,6 +10,8 @@ from bench_results import EVERY, captured, gpu_check, kernels, overhead, resourc
 from click.testing import CliRunner, Result
 
 from dainv_bench.cli import main
+from dainv_bench.formats import readable_time
+from dainv_bench.overhead.table import overhead_markdown
 from dainv_bench.provenance import provenance
 from dainv_bench.reading import FIELDS
 from dainv_bench.report import figures
@@ -18,7 +20,6 @@ from dainv_bench.report.entries import Entry, committed_files, read_entries
 from dainv_bench.report.notes import notes_of
 from dainv_bench.report.sections import SECTIONS
 from dainv_bench.scaling import figure as scaling_figures
-from dainv_bench.tables import overhead_markdown, readable_time
 
 FOLDER = Path("benchmarks/results")
 

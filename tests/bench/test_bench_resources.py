@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dainv import UserError
-from dainv_bench import cli, resources
 from dainv_bench.cli import main
-from dainv_bench.compilation import TARGETS, VARIANTS, Amd, LlvmCode, Nvidia
-from dainv_bench.resources import (
+from dainv_bench.resources import cli
+from dainv_bench.resources import suite as resources
+from dainv_bench.resources.compilation import TARGETS, VARIANTS, Amd, LlvmCode, Nvidia
+from dainv_bench.resources.suite import (
     KernelResources,
     ResourcesResult,
     committed_results,

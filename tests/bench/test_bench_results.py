@@ -10,8 +10,8 @@ import torch
 from bench_helpers import TINY
 
 from dainv import UserError
-from dainv_bench.arms import ARMS
-from dainv_bench.overhead import OverheadSettings, measure
+from dainv_bench.overhead.arms import ARMS
+from dainv_bench.overhead.suite import OverheadSettings, measure
 from dainv_bench.results import SCHEMA, ArmResult, OverheadResult, default_path, write_result
 from dainv_bench.statistics import median_interval, paired_overhead
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from dainv_bench.compilation import OPERATIONS, TARGETS, VARIANTS, Compiled, Variant
-from dainv_bench.resources import KernelResources, committed_results, load_bytes, measure_resources
+from dainv_bench.resources.compilation import OPERATIONS, TARGETS, VARIANTS, Compiled, Variant
+from dainv_bench.resources.suite import KernelResources, committed_results, load_bytes, measure_resources
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),

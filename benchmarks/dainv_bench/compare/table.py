@@ -13,8 +13,8 @@ from rich.text import Text
 
 from dainv_bench.compare.changes import Change
 from dainv_bench.compare.series import Key
+from dainv_bench.formats import readable_time
 from dainv_bench.provenance import commit_of, date_of, load_of, machine_of
-from dainv_bench.tables import readable_time
 
 _STYLES = {"slower": "red", "faster": "green"}
 

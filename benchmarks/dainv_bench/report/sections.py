@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dainv_bench.overhead.table import overhead_markdown
 from dainv_bench.report.entries import Entry
 from dainv_bench.report.figures import captured_figure, kernels_figure, overhead_figure, scores_figure
 from dainv_bench.report.tables import captured_markdown, gpu_check_markdown, kernels_markdown, launches_markdown
-from dainv_bench.resources import newest_first, resources_markdown
+from dainv_bench.resources.suite import newest_first, resources_markdown
 from dainv_bench.scaling.figure import scaling_figure
 from dainv_bench.scaling.table import scaling_markdown
 from dainv_bench.scores.table import scores_markdown
-from dainv_bench.tables import overhead_markdown
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dainv_bench.formats import readable_time
 from dainv_bench.provenance import machine_of
-from dainv_bench.tables import readable_time
 
 _SHOWN = ("forward", "backward")
 

@@ -16,8 +16,8 @@ from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
-from dainv_bench.arms import ARMS, BASELINE, Arm, Problem
-from dainv_bench.equality import Agreement, check_agreement
+from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem
+from dainv_bench.overhead.equality import Agreement, check_agreement
 from dainv_bench.results import SCHEMA, ArmResult, OverheadResult, Verdict, load_average
 from dainv_bench.statistics import MINIMUM_ROUNDS, judge, median_interval, paired_overhead
 from dainv_bench.timing import Round, interleave, meter_for

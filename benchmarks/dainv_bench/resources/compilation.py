@@ -2,8 +2,8 @@
 
 The public operators are called on tensors that nobody fills, and where a kernel would be launched, Triton compiles it
 for the target instead. So arguments, tile sizes and specialisations are those that really run. This needs a process
-without ``TRITON_INTERPRET``; ``python -m dainv_bench.compilation TARGET`` is one, and prints a JSON object a launch.
-Names of variants may follow the target: only these are compiled then.
+without ``TRITON_INTERPRET``; ``python -m dainv_bench.resources.compilation TARGET`` is one, and prints a JSON object a
+launch. Names of variants may follow the target: only these are compiled then.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from dainv.objective import Objective, layer_weights
 from dainv.settings import TrainSettings
 from dainv.training.captured import CapturedStep
 from dainv.training.optimizer import capturable_sgd
-from dainv_bench.arms import ARMS, BASELINE, Arm, Problem, objective_of
-from dainv_bench.equality import check_agreement
+from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem, objective_of
+from dainv_bench.overhead.equality import check_agreement
 from dainv_bench.results import SCHEMA, load_average
 from dainv_bench.statistics import MINIMUM_ROUNDS, Interval, median_interval, paired_overhead
 from dainv_bench.timing import interleave, queued_meter_for

@@ -16,13 +16,6 @@ def _interval(value: Interval) -> str:
     return f"{value['low']:+.1f} to {value['high']:+.1f} %"
 
 
-def readable_time(milliseconds: float) -> str:
-    """Three digits and the unit that suits them."""
-    unit, one = next((unit for unit in (("s", 1e3), ("ms", 1.0)) if milliseconds >= 0.9995 * unit[1]), ("µs", 1e-3))
-    value = milliseconds / one
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-
-
 def _row(name: str, arm: ArmResult, with_memory: bool) -> list[str]:
     if arm["not_run"] is not None:
         return [name, "not run"]

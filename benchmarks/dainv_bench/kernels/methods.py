@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dainv_bench import peers
-from dainv_bench.cases import Case, Workload
+from dainv_bench.kernels.cases import Case, Workload
 from dainv_kernels import backend_status, invariance_loss, relu_invariance
 from dainv_kernels.backends import interpreted
 from dainv_kernels.layout import sample_rows

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from dainv_bench.arms import BASELINE
+from dainv_bench.overhead.arms import BASELINE
 from dainv_bench.statistics import median_interval
 
 H200 = "H200"

@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 import torch
 
 from dainv.environment import environment
-from dainv_bench.goals import Judged, judge_goals
+from dainv_bench.gpu.goals import Judged, judge_goals
 from dainv_bench.results import SCHEMA, write_result
 
 _TOTAL_SECONDS = 465
@@ -281,7 +281,7 @@ def _parallel() -> str:
 
 def _root() -> Path:
     """The checkout."""
-    return Path(__file__).resolve().parents[2]
+    return Path(__file__).resolve().parents[3]
 
 
 def _environment() -> Mapping[str, str]:

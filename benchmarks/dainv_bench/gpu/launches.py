@@ -18,7 +18,7 @@ from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
-from dainv_bench.arms import ARMS, BASELINE, Problem
+from dainv_bench.overhead.arms import ARMS, BASELINE, Problem
 from dainv_bench.replay import waits_for_gpu
 from dainv_bench.results import SCHEMA
 from dainv_bench.workload import TrainingStep, make_batches, make_network

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dainv_bench import peers
-from dainv_bench.cases import Case, InputSet, Workload
-from dainv_bench.methods import LOSS, RELU, Method, Operation
+from dainv_bench.kernels.cases import Case, InputSet, Workload
+from dainv_bench.kernels.methods import LOSS, RELU, Method, Operation
 from dainv_kernels.layout import accumulator_dtype, sample_rows
 
 # Roundings of the accumulator's dtype that may come together, on features without a large common mean. Seen are less

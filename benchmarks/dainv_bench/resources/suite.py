@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv_bench.blocks import rewrite_block
-from dainv_bench.compilation import TARGETS, VARIANTS, Compiled, Variant
+from dainv_bench.resources.compilation import TARGETS, VARIANTS, Compiled, Variant
 from dainv_bench.results import FOLDER, SCHEMA
 
 SUITE = "kernel-resources"
@@ -97,7 +97,13 @@ def _in_a_process_of_its_own(
     records = []
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryFile("w+") as errors:
         variables = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TRITON_CACHE_DIR": cache}
-        command = [sys.executable, "-m", "dainv_bench.compilation", target, *(variant.name for variant in variants)]
+        command = [
+            sys.executable,
+            "-m",
+            "dainv_bench.resources.compilation",
+            target,
+            *(variant.name for variant in variants),
+        ]
         with subprocess.Popen(
             command, env=inherited | variables, stdout=subprocess.PIPE, stderr=errors, text=True
         ) as process:

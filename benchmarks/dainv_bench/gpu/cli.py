@@ -1,4 +1,4 @@
-"""The commands about the kernels and the GPU: options in, tables and JSON files out."""
+"""The commands about what a GPU can show: options in, tables and JSON files out."""
 
 from __future__ import annotations
 
@@ -7,57 +7,16 @@ from typing import Any
 
 import click
 
-from dainv_bench import captured_overhead, gpu_check, launches, training_steps
-from dainv_bench import kernels as kernel_suite
-from dainv_bench.captured_overhead import CapturedSettings
 from dainv_bench.console import RESULT_FILE, console, names, out_option, progress, result_path, write
-from dainv_bench.gpu_tables import print_captured, print_gpu_check, print_kernels, print_launches, print_training
-from dainv_bench.kernels import KernelSettings, KernelsResult
-from dainv_bench.results import write_result
-from dainv_bench.training_steps import TrainingSettings
+from dainv_bench.gpu import captured as captured_suite
+from dainv_bench.gpu import check
+from dainv_bench.gpu import launches as launches_suite
+from dainv_bench.gpu import training as training_suite
+from dainv_bench.gpu.captured import CapturedSettings
+from dainv_bench.gpu.table import print_captured, print_gpu_check, print_launches, print_training
+from dainv_bench.gpu.training import TrainingSettings
 
-_kernels, _captured, _training = KernelSettings(), CapturedSettings(), TrainingSettings()
-
-
-@click.command(short_help="The operator alone, forward and backward, against bandwidth and peers.")
-@click.option("--workloads", callback=names, help="Names or patterns of what to time.  [default: all]")
-@click.option(
-    "--methods", default=",".join(_kernels.methods), callback=names, help="Names or patterns of who is timed."
-)
-@click.option("--backend", default=_kernels.backend, help="Of our own only this one.")
-@click.option("--dtype", callback=names, help=f"Of the features.  [default: {','.join(_kernels.dtype)}]")
-@click.option("--batch-size", default=_kernels.batch_size, help="B, samples in a batch.")
-@click.option("--views", default=_kernels.views, help="M, views of each source image.")
-@click.option("--rounds", type=int, help=f"Times each is timed.  [default: {_kernels.rounds}]")
-@click.option("--seconds", type=float, help=f"Begin no workload after so many.  [default: {_kernels.seconds:g}]")
-@click.option("--quick", is_flag=True, help="Two small layers, few rounds, no compiler: a rehearsal.")
-@click.option("--device", default=_kernels.device, help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--seed", default=_kernels.seed, help="Of features and orders.")
-@out_option("kernels")
-@click.pass_context
-def kernels(ctx: click.Context, quick: bool, out: Path | None, **options: Any) -> None:
-    """Time forward, backward and both of every backend and every peer, over shapes, dtypes and layouts.
-
-    Errors against float64 come first; who is wrong is not timed and ends the run with exit code 1. Ctrl-C keeps what
-    is finished.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    if quick:
-        given = {"rounds": 5, "dtype": ("float32",), "workloads": ("layer6-8", "layer9")} | given
-        if given["methods"] == _kernels.methods:
-            given["methods"] = tuple(name for name in kernel_suite.methods() if name != "compiled")
-
-    def keep(result: KernelsResult) -> None:
-        write_result(out or result_path("kernels", result, quick), result)
-
-    with progress() as on_progress:
-        result = kernel_suite.measure(KernelSettings(**given), on_progress, keep)
-    print_kernels(console, result)
-    write(out or result_path("kernels", result, quick), result)
-    if result["interrupted"]:
-        ctx.exit(130)
-    if kernel_suite.wrong_methods(result):
-        ctx.exit(1)
+_captured, _training = CapturedSettings(), TrainingSettings()
 
 
 @click.command(short_help="What the objective adds to a compiled or captured step.")
@@ -75,7 +34,7 @@ def kernels(ctx: click.Context, quick: bool, out: Path | None, **options: Any) -
 def captured(ctx: click.Context, out: Path | None, **options: Any) -> None:
     """Time a step of All-CNN-C recorded as a CUDA graph, compiled or not, against the fastest baseline."""
     with progress() as on_progress:
-        result = captured_overhead.measure(CapturedSettings(**options), on_progress=on_progress)
+        result = captured_suite.measure(CapturedSettings(**options), on_progress=on_progress)
     print_captured(console, result)
     write(out or result_path("captured-norm" if options["batch_norm"] else "captured", result), result)
     if result["interrupted"]:
@@ -100,20 +59,20 @@ def captured(ctx: click.Context, out: Path | None, **options: Any) -> None:
 def training(out: Path | None, **options: Any) -> None:
     """Compare 200 recorded steps with eager ones, time steps with and without the objective, estimate 350 epochs."""
     with progress() as on_progress:
-        result = training_steps.measure(TrainingSettings(**options), on_progress)
+        result = training_suite.measure(TrainingSettings(**options), on_progress)
     print_training(console, result)
     write(out or result_path("training", result), result)
 
 
-@click.command(name="launches", short_help="What a step launches, and whether the host waits.")
+@click.command(short_help="What a step launches, and whether the host waits.")
 @click.option("--batch-size", default=128, help="B, samples in a batch.")
 @click.option("--views", default=8, help="M, views of each source image.")
 @click.option("--device", default="auto", help="auto, cuda, cuda:1, ...")
 @click.option("--seed", default=0, help="Of parameters and batches.")
 @click.option("--out", type=RESULT_FILE, help="Where the JSON goes; as for overhead.")
-def launches_command(batch_size: int, views: int, device: str, seed: int, out: Path | None) -> None:
+def launches(batch_size: int, views: int, device: str, seed: int, out: Path | None) -> None:
     """Count what one training step of each arm launches on a GPU, and look for waits of the host."""
-    result = launches.measure(device, batch_size, views, seed)
+    result = launches_suite.measure(device, batch_size, views, seed)
     print_launches(console, result)
     write(out or result_path("launches", result), result)
 
@@ -134,13 +93,13 @@ def gpu_check_command(ctx: click.Context, folder: Path) -> None:
     that need one are listed as not run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    result = gpu_check.run(folder, on_stage=lambda name: console.print(f"{name} …"))
+    result = check.run(folder, on_stage=lambda name: console.print(f"{name} …"))
     print_gpu_check(console, result)
     console.print(f"written to {folder / 'gpu-check.json'}", soft_wrap=True, markup=False)
     if result["interrupted"]:
         ctx.exit(130)
-    if not gpu_check.all_passed(result):
+    if not check.all_passed(result):
         ctx.exit(1)
 
 
-COMMANDS = (kernels, captured, training, launches_command, gpu_check_command)
+COMMANDS = (captured, training, launches, gpu_check_command)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import Objective
-from dainv_bench.arms import Arm, Problem, closed_form, objective_of
+from dainv_bench.overhead.arms import Arm, Problem, closed_form, objective_of
 from dainv_bench.workload import Batch
 from dainv_kernels.layout import sample_rows
 

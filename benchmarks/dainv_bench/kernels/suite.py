@@ -20,10 +20,10 @@ import torch
 from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv_bench.accuracy import Errors, complaint, measure_errors
 from dainv_bench.bandwidth import Copy, cache_bytes, gigabytes_per_second, sets_beyond_cache
-from dainv_bench.cases import DTYPES, InputSet, Workload, make_sets, workloads
-from dainv_bench.methods import Method, Operation, methods
+from dainv_bench.kernels.accuracy import Errors, complaint, measure_errors
+from dainv_bench.kernels.cases import DTYPES, InputSet, Workload, make_sets, workloads
+from dainv_bench.kernels.methods import Method, Operation, methods
 from dainv_bench.replay import DIRECTIONS, Timed, calls_on, recorder_for
 from dainv_bench.results import SCHEMA, load_average
 from dainv_bench.statistics import MINIMUM_ROUNDS, Interval, median_interval

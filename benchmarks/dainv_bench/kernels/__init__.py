@@ -1,0 +1,1 @@
+"""The operator alone, over shapes, dtypes and layouts."""

@@ -1,0 +1,1 @@
+"""What the objective adds to a training step, against every peer."""
