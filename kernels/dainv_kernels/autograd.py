@@ -66,6 +66,8 @@ def gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tenso
 
 def _is_writable(buffer: Tensor, features: Tensor) -> bool:
     """Whether a gradient can be written into the buffer: rows in the features' order that do not overlap."""
+    if buffer._is_zerotensor():
+        return False
     rows = rows_like(buffer, features)
     return rows is not None and buffer.dtype == features.dtype and rows.stride(0) >= rows.shape[1]
 

@@ -194,6 +194,7 @@ def forward(
     # sum (x - x0)^2 - n (m - x0)^2 loses at most a factor 1 + n: n (m - x0)^2 is at most n times the result
     within = of_difference - of_total / sizes
     sums = torch.stack([plan.weights.dot(within), (within + sizes * of_offset).sum()])
+    sums = torch.where(sums[1] < torch.finfo(tiles.dtype).tiny, 0.0, sums)
     loss = torch.where(sums[1] == 0, 0.0, sums[0] / sums[1])
     return loss.to(tiles.dtype), sums, mean_offset
 

@@ -53,7 +53,8 @@ class Groups:
     """The samples of a batch in the order of their groups; made once a batch and shared by all layers.
 
     Build it with :meth:`from_ids` or :meth:`consecutive`. Every tensor has a size known beforehand and nothing is
-    read back to the host, so that it can be made inside a CUDA graph or a compiled function.
+    read back to the host, so that it can be made inside a CUDA graph or a compiled function. One that is made under
+    ``torch.inference_mode`` cannot be used in training, like any tensor that is.
 
     Attributes:
         rows: ``(B,)`` int64, the samples sorted by group.

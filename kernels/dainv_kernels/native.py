@@ -17,6 +17,8 @@ from dainv_kernels.layout import accumulator_dtype
 from dainv_kernels.native_build import BuildError, library
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+_TABLES = (torch.int64, torch.int64, torch.int64, torch.float64)
+_NO_GROUPS = "groups: these tables do not divide the batch; expected Groups.from_ids() or Groups.consecutive()"
 _WIDEST_TILE = 4096  # bytes of accumulators, as in the C file: what is kept of a tile's columns stays near the core
 _GROUP_IN_CACHE = 1 << 18  # bytes of a group's rows of a tile, which the backward pass reads twice
 _FEWEST_TILES = 32  # as many threads find work where there are columns enough
@@ -39,19 +41,21 @@ def forward(
     n_channels: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`dainv_kernels.closed_form.forward`."""
-    functions = _functions(rows, activation)
+    dtype = accumulator_dtype(rows.dtype)
+    channels = None if bias is None else bias.to(dtype).contiguous()
+    functions = _functions(rows, activation, (channels, dtype))
     if functions is None:
         return closed_form.forward(rows, segments, activation, bias, inner, n_channels)
-    dtype = accumulator_dtype(rows.dtype)
-    bias = None if bias is None else bias.to(dtype).contiguous()
     tile = _tile(rows, 1)
     mean_offset = torch.empty(rows.shape[1], dtype=dtype, device=rows.device)
     partial = torch.empty(-(-rows.shape[1] // tile), 2, dtype=torch.float64, device=rows.device)
     sums, loss = partial.new_empty(2), mean_offset.new_empty(())
-    functions.forward(
-        *_inputs(rows, segments, tile), *_address_and_stride(activation), _address(bias), inner, n_channels,
+    done = functions.forward(
+        *_inputs(rows, segments, tile), *_address_and_stride(activation), _address(channels), inner, n_channels,
         _address(mean_offset), _address(partial), _address(sums), _address(loss),
     )  # fmt: skip
+    if not done:
+        raise ValueError(_NO_GROUPS)
     _written(activation)
     return loss, sums, mean_offset
 
@@ -67,24 +71,27 @@ def backward(
     relu: bool = False,
 ) -> None:
     """As :func:`dainv_kernels.closed_form.backward`."""
-    functions = _functions(rows, out, upstream)
+    factor = grad_loss.to(mean_offset.dtype)
+    functions = _functions(rows, out, (upstream, rows.dtype), (factor, factor.dtype))
     if functions is None:
         closed_form.backward(grad_loss, rows, segments, sums, mean_offset, out, upstream, relu)
         return
     largest = segments.views or int(segments.bounds.diff().max())
-    grad_loss = grad_loss.to(mean_offset.dtype)
-    functions.backward(
-        *_inputs(rows, segments, _tile(rows, largest)), _address(grad_loss), _address(sums), _address(mean_offset),
+    done = functions.backward(
+        *_inputs(rows, segments, _tile(rows, largest)), _address(factor), _address(sums), _address(mean_offset),
         *_address_and_stride(upstream), *_address_and_stride(out), relu,
     )  # fmt: skip
+    if not done:
+        raise ValueError(_NO_GROUPS)
     _written(out)
 
 
-def _functions(rows: Tensor, written: Tensor | None, read: Tensor | None = None) -> ctypes.CDLL | None:
+def _functions(rows: Tensor, written: Tensor | None, *read: tuple[Tensor | None, torch.dtype]) -> ctypes.CDLL | None:
     """The library for these tensors; None where they are not what it takes."""
     if rows.dtype not in _DTYPES:
         return None
-    if not all(_is_plain(tensor, rows.dtype) for tensor in (rows, written, read) if tensor is not None):
+    tensors = (rows, rows.dtype), (written, rows.dtype), *read
+    if not all(_is_plain(tensor, dtype) for tensor, dtype in tensors if tensor is not None):
         return None
     if written is not None and written.stride(0) < written.shape[1] and len(written) > 1:
         return None  # rows that overlap: torch says so
@@ -99,6 +106,7 @@ def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
         and tensor.dtype == dtype
         and tensor.device.type == "cpu"
         and not tensor.is_neg()
+        and not tensor._is_zerotensor()  # which has no memory
     )
 
 
@@ -119,10 +127,19 @@ def _tile(rows: Tensor, largest: int) -> int:
 
 
 def _inputs(rows: Tensor, segments: Segments, tile: int) -> tuple[int | None, ...]:
-    """What both functions are told first."""
+    """What both functions are told first.
+
+    Raises:
+        ValueError: tables that are not as :class:`Groups` describes them. The numbers in them are for C to check.
+    """
     threads = torch.get_num_threads() if rows.numel() > _GRAIN else 1
+    batch, features = rows.shape
     tables = (segments.rows, segments.bounds, segments.n_groups, segments.weights)
-    return *_address_and_stride(rows), rows.shape[1], *map(_address, tables), tile, threads
+    shapes = ((batch,), (batch + 1,), (), (batch,))
+    for table, shape, dtype in zip(tables, shapes, _TABLES, strict=True):
+        if not (table.dtype == dtype and table.shape == shape and table.is_cpu and table.is_contiguous()):
+            raise ValueError(_NO_GROUPS)
+    return *_address_and_stride(rows), batch, features, *map(_address, tables), tile, threads
 
 
 def _address(tensor: Tensor | None) -> int | None:

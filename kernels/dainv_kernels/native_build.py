@@ -27,7 +27,7 @@ _FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-fno-math-err
 _TIMEOUT = 120  # seconds; it takes about one
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-_COMMON = [_POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT]
+_COMMON = [_POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER, _INT, _INT]
 _ARGUMENTS = {
     "forward": [*_COMMON, _POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
     "backward": [*_COMMON, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _LONG, _INT],
@@ -46,11 +46,13 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | BuildError:
     """The functions of the C file for features of a dtype, or why there are none; compiled once at most a process."""
     try:
         found = _load_or_compile(str(dtype).removeprefix("torch."))
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = arguments, ctypes.c_bool
     except BuildError as error:
         return error
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(found, name)
-        function.argtypes, function.restype = arguments, None
+    except AttributeError:
+        return BuildError("what was compiled lacks a function")
     return found
 
 
@@ -61,8 +63,8 @@ def _load_or_compile(dtype: str) -> ctypes.CDLL:
     name = f"closed-form-{dtype}-{_fingerprint(command)}.so"
     with contextlib.suppress(OSError, RuntimeError):  # no home, or a folder that nothing can be kept in or run from
         kept = _cache_folder() / name
-        if kept.exists():
-            with contextlib.suppress(OSError):  # not whole: made again
+        with contextlib.suppress(OSError):  # none yet, or it does not load: made again
+            if _is_whole(kept):
                 return ctypes.CDLL(str(kept))
         return _compiled(command, kept)
     try:
@@ -75,7 +77,18 @@ def _load_or_compile(dtype: str) -> ctypes.CDLL:
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dainv"
+    """A folder that this user alone can write to: what lies there is run.
+
+    Raises:
+        OSError: it cannot be made, or is somebody else's.
+        RuntimeError: no home.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dainv"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        raise PermissionError("others can write to the cache folder")
+    return folder
 
 
 def _compiler() -> list[str]:
@@ -115,15 +128,26 @@ def _compiled(command: list[str], target: Path) -> ctypes.CDLL:
         BuildError: the compiler does not work.
         OSError: nothing can be written there, or the result cannot be loaded from there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(prefix=target.stem, suffix=".unfinished", dir=target.parent)
     os.close(handle)
     try:
         _run([*command, "-o", unfinished, str(_SOURCE), "-lm"])
+        _seal(Path(unfinished))
         os.replace(unfinished, target)
     finally:
         Path(unfinished).unlink(missing_ok=True)
     return ctypes.CDLL(str(target))
+
+
+def _seal(path: Path) -> None:
+    """Append a digest: loading a file that has lost a part can end the process."""
+    content = path.read_bytes()
+    path.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def _is_whole(path: Path) -> bool:
+    content = path.read_bytes()
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
 def _run(command: list[str]) -> str:
@@ -135,18 +159,26 @@ def _run(command: list[str]) -> str:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, env=environment, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            env=environment,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = error.strerror if isinstance(error, OSError) else f"no answer within {_TIMEOUT} s"
         raise BuildError(f"the C compiler {Path(command[0]).name} cannot be run ({reason})") from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        telling = next((line for line in lines if "error" in line), lines[0])
+        # The linker's own line comes before the one that says that it has failed.
+        telling = next((line for line in lines if "error" in line and "ld returned" not in line), lines[0])
         raise BuildError(f"the C compiler {Path(command[0]).name} fails ({_without_path(telling)})")
     return done.stdout
 
 
 def _without_path(message: str) -> str:
-    """The last part of a message whose parts are divided by colons: reasons are published, paths are not."""
-    return message.rsplit(": ", 1)[-1]
+    """A message whose parts are divided by colons, without those with a path: reasons are published, paths are not."""
+    return ": ".join(part for part in message.split(": ") if "/" not in part) or "it names a file only"

@@ -6,6 +6,7 @@
  * kernels/README.md derives it; native_build.py compiles it for one type of features at a time: FLOAT32, FLOAT64 or
  * BFLOAT16.
  */
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,12 +18,15 @@
 #if defined(FLOAT64)
 typedef double feature;
 typedef double accumulator;
+#define SMALLEST DBL_MIN
 #elif defined(FLOAT32)
 typedef float feature;
 typedef float accumulator;
+#define SMALLEST FLT_MIN
 #elif defined(BFLOAT16)
 typedef uint16_t feature;
 typedef float accumulator;
+#define SMALLEST FLT_MIN
 #endif
 
 #if defined(BFLOAT16) /* the upper half of a float32 */
@@ -60,6 +64,17 @@ struct groups {
     const double *weights;
     int64_t number;
 };
+
+/* Whether every sample belongs to a group: what follows reads and writes where these tables say. */
+static bool divide(const struct groups *groups, int64_t n_samples) {
+    const int64_t number = groups->number, *bounds = groups->bounds;
+    if (number < 1 || number > n_samples || bounds[0] != 0 || bounds[number] != n_samples) return false;
+    for (int64_t k = 0; k < number; k++)
+        if (bounds[k + 1] <= bounds[k]) return false;
+    for (int64_t i = 0; i < n_samples; i++)
+        if (groups->order[i] < 0 || groups->order[i] >= n_samples) return false;
+    return true;
+}
 
 /* ReLU of a feature plus a bias, as it is stored. NaN stays NaN. */
 INLINE feature activate(feature x, accumulator bias) {
@@ -128,7 +143,8 @@ INLINE void forward_tile(const feature *x, int64_t x_stride, const struct groups
         read_group(x, x_stride, groups->order + start, size, width, first, sum, squares, bias, y, y_stride, relu, true);
 #pragma omp simd
         for (int c = 0; c < width; c++) {
-            const double from_first = sum[c] / size, within = squares[c] - sum[c] * from_first;
+            const double from_first = sum[c] / size, difference = squares[c] - sum[c] * from_first;
+            const double within = difference < 0 ? 0 : difference; /* where squares are too small for their type */
             weighted[c] += groups->weights[k] * within;
             /* Chan's update: only positive terms are added, so that not even an outlier as origin costs digits. */
             const double delta = ((double)first[c] - origin[c]) + from_first - mean[c];
@@ -148,13 +164,14 @@ INLINE void forward_tile(const feature *x, int64_t x_stride, const struct groups
     sums[1] = all_around_mean;
 }
 
-/* Loss, its two sums of squares and the batch mean. With an activation, its sums are taken and it is written: the ReLU
+/* Loss, its two sums of squares and the batch mean; false if the groups are none. With an activation, its sums are taken and it is written: the ReLU
  * of the features plus, if there is one, the bias of channel d / inner % n_channels of each column d. */
-void forward(const feature *x, int64_t x_stride, int64_t n_features, const int64_t *order, const int64_t *bounds,
+bool forward(const feature *x, int64_t x_stride, int64_t n_samples, int64_t n_features, const int64_t *order, const int64_t *bounds,
              const int64_t *n_groups, const double *weights, int tile, int threads,
              feature *activation, int64_t activation_stride, const accumulator *bias, int64_t inner,
              int64_t n_channels, accumulator *mean_offset, double *partial, double *sums, accumulator *loss) {
     const struct groups groups = {order, bounds, weights, *n_groups};
+    if (!divide(&groups, n_samples)) return false;
     const int64_t n_tiles = (n_features + tile - 1) / tile;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < n_tiles; t++) {
@@ -174,9 +191,11 @@ void forward(const feature *x, int64_t x_stride, int64_t n_features, const int64
         weighted += partial[2 * t];
         total += partial[2 * t + 1];
     }
-    sums[0] = weighted;
-    sums[1] = isfinite(total) ? total : NAN;
-    *loss = total == 0 ? 0 : weighted / sums[1];
+    const bool constant = total < SMALLEST; /* false for NaN */
+    sums[0] = constant ? 0 : weighted;
+    sums[1] = constant ? 0 : isfinite(total) ? total : NAN;
+    *loss = constant ? 0 : weighted / sums[1];
+    return true;
 }
 
 /* Gradient slope (f - f0) + a sum_i (f_i - f0) + b (f0 - m) of a tile, f0 and i being of the group of f. */
@@ -215,13 +234,14 @@ INLINE void backward_tile(const feature *x, int64_t x_stride, const struct group
     }
 }
 
-/* Gradient of the features. A gradient from upstream, if there is one, is added, and the result may lie over it; with
+/* Gradient of the features; false if the groups are none. A gradient from upstream, if there is one, is added, and the result may lie over it; with
  * relu, the features are the output of a ReLU, through which the gradient is then taken. */
-void backward(const feature *x, int64_t x_stride, int64_t n_features, const int64_t *order, const int64_t *bounds,
+bool backward(const feature *x, int64_t x_stride, int64_t n_samples, int64_t n_features, const int64_t *order, const int64_t *bounds,
               const int64_t *n_groups, const double *weights, int tile, int threads,
               const accumulator *grad_loss, const double *sums, const accumulator *mean_offset,
               const feature *upstream, int64_t upstream_stride, feature *out, int64_t out_stride, int relu) {
     const struct groups groups = {order, bounds, weights, *n_groups};
+    if (!divide(&groups, n_samples)) return false;
     const int64_t n_tiles = (n_features + tile - 1) / tile;
     const double scale = sums[1] == 0 ? 0 : 2 * (double)*grad_loss / sums[1];
     const double loss = sums[1] == 0 ? 0 : sums[0] / sums[1];
@@ -241,4 +261,5 @@ void backward(const feature *x, int64_t x_stride, int64_t n_features, const int6
         else
             BACKWARD_TILE(false, false);
     }
+    return true;
 }

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,22 @@ def test_a_tile_is_never_wider_than_the_c_file_allows() -> None:
                 assert 64 <= native._tile(rows, largest) <= widest
 
 
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("size", [1e-22, 1e-23, 1e-30, 1e-40])
+def test_features_whose_squares_are_nothing_count_as_constant(backend: str, size: float) -> None:
+    loss, gradient = evaluate(grouped(IDS, 30).float() * size, IDS, backend)
+    assert loss == 0
+    assert not gradient.any()
+
+
+def test_no_loss_is_negative_where_squares_within_groups_are_nothing() -> None:
+    x = grouped(IDS, 30).float() * 1e-23
+    x[:M] += 1e-10  # so that the batch is not constant
+    loss, gradient = evaluate(x, IDS, "native")
+    assert loss >= 0
+    assert gradient.isfinite().all()
+
+
 def test_sums_of_many_groups_lose_no_digits() -> None:
     ids = torch.arange(4000) // 2
     x = grouped(ids, 3).float()
@@ -196,6 +213,51 @@ def test_negated_views_are_left_to_torch(in_torch: Watched) -> None:
     assert torch.equal(in_place, y)
     torch.testing.assert_close(of_in_place, loss)
     assert in_torch.calls == 1
+
+
+def in_place(of_activation: Tensor, of_loss: Tensor, sign: float = 1.0) -> Tensor:
+    x = grouped(IDS, 30).requires_grad_()
+    bias = torch.ones(30, dtype=x.dtype)
+    y, loss = relu_invariance(x * 1, IDS, bias=-bias if sign > 0 else torch._neg_view(bias), inplace=True)
+    return torch.autograd.grad((y, loss), x, (of_activation, of_loss))[0]
+
+
+def test_gradients_and_biases_that_are_not_what_lies_at_their_address() -> None:
+    x, two = grouped(IDS, 30), torch.tensor(2.0, dtype=torch.float64)
+    nothing = torch._efficientzerotensor
+    expected = in_place(x.clone(), two)
+    torch.testing.assert_close(in_place(x.clone(), torch._neg_view(-two), sign=-1.0), expected)
+    for of_activation in (torch.zeros_like(x), nothing(x.shape, dtype=x.dtype)):
+        torch.testing.assert_close(in_place(of_activation, two), in_place(torch.zeros_like(x), two))
+    without_loss = in_place(x.clone(), torch.zeros_like(two))
+    torch.testing.assert_close(in_place(x.clone(), nothing((), dtype=x.dtype)), without_loss)
+
+
+GROUPS = Groups.from_ids(IDS)
+WRONG_TABLES: dict[str, dict[str, Tensor]] = {
+    "row past the end": {"rows": GROUPS.rows + 1},
+    "negative row": {"rows": GROUPS.rows - 1},
+    "narrow rows": {"rows": GROUPS.rows.int()},
+    "bounds apart in memory": {"bounds": torch.stack([GROUPS.bounds] * 2, 1)[:, 0]},
+    "bounds past the end": {"bounds": GROUPS.bounds * 2},
+    "empty group": {"bounds": torch.cat([GROUPS.bounds[:1], GROUPS.bounds[:-1]])},
+    "few bounds": {"bounds": GROUPS.bounds[:-1]},
+    "too many groups": {"n_groups": torch.tensor(10**12)},
+    "narrow weights": {"pairs_weights": GROUPS.pairs_weights.float()},
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_TABLES)
+def test_tables_that_do_not_divide_the_batch_are_refused(kind: str) -> None:
+    x = grouped(IDS, 30).requires_grad_()
+    wrong = replace(GROUPS, **WRONG_TABLES[kind])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="these tables do not divide the batch"):
+        invariance_loss(x, wrong, backend="native")
+    right = replace(GROUPS, **{name: getattr(GROUPS, name).clone() for name in ("rows", "bounds", "n_groups")})
+    loss = invariance_loss(x, right, backend="native")
+    right.rows.data.add_(1000)
+    with pytest.raises(ValueError, match="these tables do not divide the batch"):
+        loss.backward()
 
 
 def test_an_activation_whose_rows_overlap_is_refused_as_torch_does() -> None:
@@ -267,18 +329,35 @@ def test_a_change_of_what_it_was_made_from_makes_another_one(
     assert native_build._fingerprint(command) != before
 
 
+@pytest.mark.parametrize("left", [0, 10, 1000, 5000, -1])
 def test_a_library_that_is_not_whole_is_made_again(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
     assert native.why_not() is None
     (name,) = libraries(folder)
     other = tmp_path / "other" / "dainv"  # another path: what is loaded already would not be opened again
     other.mkdir(parents=True)
-    (other / name).write_bytes(b"\x7fELF and no more")
+    (other / name).write_bytes((folder / name).read_bytes()[:left])  # loading most of these would end the process
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     native_build.library.cache_clear()
     assert native.why_not() is None
     assert (other / name).stat().st_size == (folder / name).stat().st_size
+
+
+@pytest.mark.parametrize("others", ["own it", "may write to it"])
+def test_a_folder_of_others_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch, others: str) -> None:
+    folder.mkdir()
+    if others == "own it":
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+    else:
+        folder.chmod(0o777)
+    assert native.why_not() is None
+    assert libraries(folder) == []
+
+
+def test_others_cannot_write_to_the_folder(folder: Path) -> None:
+    assert native.why_not() is None
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -314,6 +393,14 @@ def test_works_where_nothing_can_be_kept(folder: Path, monkeypatch: pytest.Monke
 COMPILERS = {
     "fails": ("echo '/home/someone/x.c:1:2: error: no such luck' >&2; exit 1", "no such luck"),
     "says nothing": ("exit 3", "exit status 3"),
+    "has no OpenMP": (
+        "echo '/usr/bin/ld: cannot find -lgomp: No such file' >&2; echo 'collect2: error: ld returned 1' >&2; exit 1",
+        "cannot find -lgomp",
+    ),
+    "makes another library": (
+        f"exec {shutil.which('cc')} -shared -x c /dev/null -o $(echo $* | sed 's/.*-o //;s/ .*//')",
+        "lacks a function",
+    ),
     "makes no library": (
         "while [ $# -gt 1 ]; do [ $1 = -o ] && echo > $2; shift; done; exit 0",
         "does not load",
