@@ -19,7 +19,7 @@ from dainv.analysis.opening import Opened, open_runs
 from dainv.analysis.outputs import Outputs, write_outputs
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.scoring import ScoringPlan, scores_of
-from dainv.data import ImageData, load_data
+from dainv.data import ImageData, load_again
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.runs import RunDirectory
@@ -170,7 +170,7 @@ class _Scoring:
         key = (source, str(self._data_root or settings["data_root"]), settings["image_size"])
         if key not in self._loaded:
             try:
-                data = load_data(source, root=key[1], image_size=key[2])
+                data = load_again(settings, source, key[1])
             except UserError as error:
                 hint = "" if self._data is not None else f" (the data of {run.path}; --data says where it is now)"
                 raise UserError(f"{error}{hint}") from None

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from dainv._version import __version__
 from dainv.augment import augmentation
-from dainv.data import ImageData
+from dainv.data import ImageData, choose_images
 from dainv.errors import UserError
 from dainv.models.loading import model_from_config
 from dainv.runs import SCORES, RunDirectory, write_atomically
@@ -62,19 +62,12 @@ class ScoringPlan:
     def images_of(self, data: ImageData) -> SplitImages:
         """The test images to score.
 
-        A part is drawn at random: data sets are often sorted by class, and the first images would be of one class.
-
         Raises:
-            UserError: fewer images than asked for.
+            UserError: fewer images than asked for, or than a score needs.
         """
-        available = len(data.test)
-        if self.images is not None and self.images > available:
-            raise UserError(f"--images {self.images}: {data.name} has {available} test images")
-        if available < 2:
-            raise UserError(f"{data.name} has {available} test image; a score compares at least 2")
-        n = available if self.images is None else self.images
-        chosen = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))[:n].sort().values
-        return SplitImages(data.test, chosen)
+        if len(data.test) < 2:
+            raise UserError(f"{data.name} has {len(data.test)} test image; a score compares at least 2")
+        return SplitImages(data.test, choose_images(data, self.images, self.seed))
 
 
 @dataclass(frozen=True)

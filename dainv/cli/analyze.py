@@ -7,24 +7,24 @@ from typing import Any
 import click
 from rich.console import Console
 
+from dainv.cli import options
 from dainv.cli.console import console
-from dainv.runs import CHECKPOINTS
 
 
 @click.command(short_help="Invariance scores, loss dynamics, figures and a report of runs.")
 @click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...")
-@click.option("--data", default=None, help="Other data than the runs were trained on.")
-@click.option("--data-root", default=None, help="Where downloads go.  [default: where the run's went]")
+@options.data
+@options.data_root
 @click.option("--transform", default="half-extremes", help="G of Eq. 2, an augmentation scheme.")
-@click.option("--repeats", default=5, help="Transformations of each image.")
-@click.option("--images", type=int, default=None, help="Only so many test images, drawn by the seed.  [default: all]")
-@click.option("--batch-size", default=256, help="Images at a time; does not change the scores.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-@click.option("--seed", default=0, help="Of the transformations and of the choice of images.")
-@click.option("--checkpoint", type=click.Choice(CHECKPOINTS), default="newest", help="Which one of each run.")
+@options.repeats
+@options.images
+@options.batch_size
+@options.device
+@options.seed
+@options.checkpoint
 @click.option("--out", type=click.Path(), default=None, help="Folder for figures, report and summary.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="What is printed.")
-def analyze(run_dirs: tuple[str, ...], device: str, form: str, **options: Any) -> None:
+@options.form
+def analyze(run_dirs: tuple[str, ...], device: str, form: str, **asked: Any) -> None:
     """Figure 1 (invariance score per layer, Eq. 2), Figure 2 (loss dynamics) and a report.
 
     Several runs are compared; runs that differ in their seed only are taken together. Scores and tables of a run go
@@ -38,7 +38,7 @@ def analyze(run_dirs: tuple[str, ...], device: str, form: str, **options: Any) -
 
     where = console if form == "table" else Console(stderr=True, highlight=False)
     with progress_bar(where) as progress:
-        result = run_analysis(run_dirs, device=resolve_device(device), progress=progress, **options)
+        result = run_analysis(run_dirs, device=resolve_device(device), progress=progress, **asked)
     for note in result.notes:
         click.echo(note, err=True)
     for warning in result.warnings:

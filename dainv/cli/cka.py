@@ -6,24 +6,25 @@ from pathlib import Path
 
 import click
 
+from dainv.cli import options
 from dainv.cli.console import console
 from dainv.errors import UserError
 
 
-@click.command(short_help="Linear CKA between layers, of one network or of two.")
+@click.command(short_help="Linear CKA between layers, of one network or of two.", epilog=options.MODEL)
 @click.argument("model")
 @click.argument("other", required=False)
-@click.option("--data", default=None, help="Images, as `dainv train` takes them.  [default: those of the run]")
-@click.option("--data-root", default=None, help="Where downloads go.  [default: where those of the run went]")
-@click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
-@click.option("--layers", multiple=True, help="Pattern of layer names; may be repeated.  [default: those of the run]")
+@options.data
+@options.data_root
+@options.image_size
+@options.layers
 @click.option("--other-layers", multiple=True, help="Of the second network.  [default: the same]")
 @click.option("--images", type=click.IntRange(4), default=None, help="Only so many test images.  [default: all]")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", help="What to print.")
+@options.form
 @click.option("--out", multiple=True, metavar="FILE", help="Write .csv, .json, .png or .svg; may be repeated.")
 @click.option("--batch-size", type=click.IntRange(4), default=128, help="Images in a batch, at least.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the choice of images and of the batches.")
+@options.device
+@options.seed
 def cka(
     model: str,
     other: str | None,
@@ -39,15 +40,13 @@ def cka(
     device: str,
     seed: int,
 ) -> None:
-    """How similar the layers of a network are to each other, or to those of another network.
-
-    MODEL and OTHER are allcnn, run directories, torchvision names, or module:function.
-    """
+    """How similar the layers of a network are to each other, or to those of another network."""
     from dainv._version import __version__
     from dainv.devices import resolve_device
     from dainv.geometry.cka import linear_cka
     from dainv.geometry.files import FORMS, cka_csv, cka_json, cka_table, save_cka
-    from dainv.geometry.subject import choose_images, load_images, subject
+    from dainv.geometry.subject import images_by_class, subject
+    from dainv.models.loading import load_images
     from dainv.reporting import progress_bar
 
     for path in out:
@@ -57,7 +56,7 @@ def cka(
     network, names = subject(model, layers)
     other_network, other_names = (None, None) if other is None else subject(other, other_layers or layers)
     found = load_images(model, data, data_root, image_size)
-    chosen = choose_images(found, images, seed)
+    chosen = images_by_class(found, images, seed)
     with progress_bar(console) as progress:
         result = linear_cka(
             network,

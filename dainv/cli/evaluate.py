@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from dainv.cli import options
 from dainv.cli.console import console
 from dainv.errors import UserError
-from dainv.runs import CHECKPOINTS, RunDirectory
+from dainv.runs import RunDirectory
 
 if TYPE_CHECKING:
     from dainv.data import ImageData
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Accuracy of a trained run.")
 @click.argument("run_dir")
-@click.option(
-    "--checkpoint", type=click.Choice(CHECKPOINTS), default="newest", help="best has the highest test accuracy."
-)
-@click.option("--data", default=None, help="Other data than the run was trained on.")
-@click.option("--data-root", default=None, help="Where downloads go.  [default: where those of the run went]")
-@click.option("--image-size", type=int, default=None, help="Side of the images of a folder.  [default: the run's]")
-@click.option("--batch-size", type=click.IntRange(1), default=500, help="Images at a time.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
+@options.checkpoint
+@options.data
+@options.data_root
+@options.image_size
+@options.batch_size
+@options.device
 def evaluate(
     run_dir: str,
     checkpoint: str,
@@ -35,21 +34,14 @@ def evaluate(
     device: str,
 ) -> None:
     """Accuracy and cross-entropy of a run's checkpoint, on training and test images as they are."""
-    from dainv.data import load_data
+    from dainv.data import load_again
     from dainv.devices import resolve_device
     from dainv.evaluation import accuracy
     from dainv.models.loading import model_from_run
     from dainv.models.tapped import TappedNetwork
 
     run = RunDirectory.open(run_dir, checkpoint)
-    settings = run.config["settings"]
-    images = load_data(
-        data or settings["data"],
-        root=data_root or settings["data_root"],
-        image_size=settings["image_size"] if image_size is None else image_size,
-        stream=settings.get("stream", "auto"),
-        workers=settings.get("workers"),
-    )
+    images = load_again(run.config["settings"], data, data_root, image_size)
     _refuse_others(run, images)
     place = resolve_device(device)
     model = TappedNetwork(model_from_run(run), ()).to(place)

@@ -6,14 +6,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dainv.cli import options
 from dainv.cli.console import console
 from dainv.errors import UserError
 
 
-@click.command(short_help="The layers of a model.")
+@click.command(short_help="The layers of a model.", epilog=options.MODEL)
 @click.argument("model")
 @click.option("--pattern", default="*", help="Shell-style pattern of layer names.")
-@click.option("--weights", default=None, metavar="FILE", help="Weights to load, or 'pretrained'; says if they fit.")
+@options.weights
 @click.option(
     "--image-size", default=None, type=int, help="Side of the image to try it with.  [default: the run's, or 32]"
 )
@@ -26,12 +27,9 @@ def layers(
 
     Layers that do not run are left out. One that puts out a tuple cannot be tapped, but those inside it can; nor can
     one whose output is overwritten in place, but the layer that overwrites it can.
-
-    MODEL is allcnn, cifar-resnet18, wrn-28-10 (or another depth and width), a torchvision name, timm:NAME,
-    module:function, a run directory, or a TorchScript (.pt) or torch.export file (.pt2).
     """
-    from dainv.models.layers import TENSOR, default_layers, describe_layers
-    from dainv.models.loading import image_shape_of, load_model
+    from dainv.models.layers import TENSOR, describe_layers
+    from dainv.models.loading import image_shape_of, layers_of, load_model
 
     shape = image_shape_of(model, image_size, channels)
     network = load_model(model, n_classes=classes, in_channels=shape[0], image_size=shape[1:], weights=weights)
@@ -47,6 +45,6 @@ def layers(
     width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     Console(highlight=False, width=max(width, console.width)).print(table)
     try:
-        console.print("tapped if none are named:", ", ".join(default_layers(network)), soft_wrap=True)
+        console.print("tapped if none are named:", ", ".join(layers_of(model, network)), soft_wrap=True)
     except UserError as error:
         console.print(str(error))

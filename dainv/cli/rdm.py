@@ -6,22 +6,23 @@ from pathlib import Path
 
 import click
 
+from dainv.cli import options
 from dainv.cli.console import console
 from dainv.errors import UserError
 
 
-@click.command(short_help="Distances between images at every layer, for rsatoolbox.")
+@click.command(short_help="Distances between images at every layer, for rsatoolbox.", epilog=options.MODEL)
 @click.argument("model")
-@click.option("--data", default=None, help="Images, as `dainv train` takes them.  [default: those of the run]")
-@click.option("--data-root", default=None, help="Where downloads go.  [default: where those of the run went]")
-@click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
-@click.option("--layers", multiple=True, help="Pattern of layer names; may be repeated.  [default: those of the run]")
+@options.data
+@options.data_root
+@options.image_size
+@options.layers
 @click.option("--images", type=click.IntRange(2), default=100, help="Number of test images, drawn by the seed.")
 @click.option("--indices", default=None, metavar="I,J,...", help="These test images, in this order, instead.")
 @click.option("--out", default="rdm.npz", help="The .npz file to write.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, help="Images at a time.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the choice of images.")
+@options.batch_size
+@options.device
+@options.seed
 def rdm(
     model: str,
     data: str | None,
@@ -37,18 +38,19 @@ def rdm(
 ) -> None:
     """Representational dissimilarity matrices: Eq. 1 between every two of some images, at every layer.
 
-    MODEL is allcnn, a run directory, a torchvision name, or module:function. Images that are drawn come class by class.
+    Images that are drawn come class by class.
     """
     from dainv._version import __version__
     from dainv.devices import resolve_device
     from dainv.geometry.rdm import rdms
-    from dainv.geometry.subject import choose_images, load_images, subject
+    from dainv.geometry.subject import images_by_class, subject
+    from dainv.models.loading import load_images
     from dainv.reporting import progress_bar
 
     place = resolve_device(device)
     network, names = subject(model, layers)
     found = load_images(model, data, data_root, image_size)
-    chosen = choose_images(found, images, seed, _numbers(indices))
+    chosen = images_by_class(found, images, seed, _numbers(indices))
     with progress_bar(console) as progress:
         result = rdms(
             network, found.test.batch(chosen), layers=names, batch_size=batch_size, device=place, progress=progress

@@ -10,52 +10,49 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from dainv.cli import options
 from dainv.cli.console import console
-from dainv.runs import CHECKPOINTS
 
 if TYPE_CHECKING:
     from dainv.scores.study import Study
 
 
-@click.command(short_help="Invariance scores of any network.")
+@click.command(short_help="Invariance scores of any network.", epilog=options.MODEL)
 @click.argument("model")
-@click.option("--data", default=None, help="cifar10, digits, FILE.npz or a folder of images.  [default: the run's]")
-@click.option("--data-root", default=None, help="Where downloads go.  [default: data, or where those of the run went]")
-@click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
-@click.option("--images", type=int, default=None, help="Only so many test images, drawn by the seed.  [default: all]")
-@click.option("--layers", multiple=True, help="Pattern of layer names; may be repeated.  [default: those of the model]")
-@click.option("--weights", default=None, metavar="FILE", help="Weights to load, or 'pretrained'.")
-@click.option("--checkpoint", type=click.Choice(CHECKPOINTS), default="newest", help="Of a run directory.")
+@options.data
+@options.data_root
+@options.image_size
+@options.images
+@options.layers
+@options.weights
+@options.checkpoint
 @click.option("--normalize", default=None, metavar="MEAN/STD", help="What the model expects; or 'imagenet'.")
 @click.option(
     "--transform",
     multiple=True,
     default=("half-extremes",),
-    help="G of Eq. 2, a scheme or module:function; repeatable.",
+    help="G of Eq. 2, a scheme or module:function; may be repeated.",
 )
-@click.option("--repeats", default=5, help="Transformations of each image.")
+@options.repeats
 @click.option(
     "--by",
     multiple=True,
     type=click.Choice(("transformation", "class")),
-    help="σ of each transformation of the scheme alone; or of each class, with class-wise invariance. Repeatable.",
+    help="σ of each transformation of the scheme alone, or of each class, with class-wise invariance; may be repeated.",
 )
 @click.option("--curves", is_flag=True, help="σ against the strength of each transformation.")
 @click.option("--variance-ratio", is_flag=True, help="Also variance over transformations / variance over images.")
-@click.option("--batch-size", default=256, help="Images at a time.")
-@click.option("--device", default="auto", help="auto, cpu, cuda, ...")
-@click.option("--seed", default=0, help="Of transformations, choice of images and random weights.")
-@click.option(
-    "--format", "form", type=click.Choice(("table", "json", "csv")), default="table", help="Of what is printed."
-)
+@options.batch_size
+@options.device
+@options.seed
+@options.form
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder for scores, tables and figures.")
 @click.pass_context
-def score(ctx: click.Context, form: str, out: Path | None, device: str, **options: Any) -> None:
+def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked: Any) -> None:
     """Invariance score σ (Eq. 2) of a network's layers, and what it is made of.
 
-    MODEL is a run directory, allcnn, cifar-resnet18, a torchvision name, timm:NAME, module:function, or a TorchScript
-    (.pt) or torch.export file (.pt2). With --out, work that was interrupted is continued by the same command. Several
-    processes share the work when started by torchrun.
+    With --out, work that was interrupted is continued by the same command. Several processes share the work when
+    started by torchrun.
     """
     from dainv.devices import resolve_device
     from dainv.ranks import Ranks
@@ -64,7 +61,7 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **option
     from dainv.scores.study import score as run_score
     from dainv.signals import Interrupted, StopSignals
 
-    settings = ScoreSettings(**options)
+    settings = ScoreSettings(**asked)
     place = resolve_device(device)
     with Ranks.from_environment(place.type) as ranks:
         signals = StopSignals(announce=ranks.is_main)

@@ -1,7 +1,17 @@
 """Labelled images: where they come from, and which of them make up a batch."""
 
-from dainv.data.load import load_data
+from dainv.data.choice import choose_images
+from dainv.data.load import load_again, load_data
 from dainv.data.sampler import ViewSampler
 from dainv.data.splits import ImageData, ImageSplit, Split, StreamedSplit
 
-__all__ = ["ImageData", "ImageSplit", "Split", "StreamedSplit", "ViewSampler", "load_data"]
+__all__ = [
+    "ImageData",
+    "ImageSplit",
+    "Split",
+    "StreamedSplit",
+    "ViewSampler",
+    "choose_images",
+    "load_again",
+    "load_data",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dainv.data.arrays import load_npz
 from dainv.data.folders import STREAMING, load_folder
@@ -65,3 +67,29 @@ def load_data(
                 f"for {len(data.classes)} classes"
             )
     return data
+
+
+def load_again(
+    settings: Mapping[str, Any],
+    source: str | None = None,
+    root: str | Path | None = None,
+    image_size: int | None = None,
+) -> ImageData:
+    """The data that a run was trained on; or other data, read in the same way.
+
+    Args:
+        settings: those in the run's ``config.json``.
+        source: other data than the run's, as for :func:`load_data`.
+        root: another place for downloads.
+        image_size: another side of the images of a folder.
+
+    Raises:
+        UserError: as :func:`load_data`.
+    """
+    return load_data(
+        source or settings["data"],
+        root=root or settings.get("data_root", "data"),
+        image_size=settings.get("image_size") if image_size is None else image_size,
+        stream=settings.get("stream", "auto"),
+        workers=settings.get("workers"),
+    )

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from dainv.data import ImageData, load_data
+from dainv.data import ImageData, choose_images
 from dainv.errors import UserError
-from dainv.models.loading import load_model
-from dainv.runs import RunDirectory
+from dainv.models.foreign import first_line
+from dainv.models.loading import layers_of, load_model
 from dainv.taps import Taps, evaluating, match_layers
 
 Keep = Callable[[str, Tensor], Tensor]
@@ -24,54 +23,34 @@ def subject(spec: str, patterns: Sequence[str]) -> tuple[nn.Module, list[str]]:
 
     Args:
         spec: what :func:`dainv.models.loading.load_model` takes.
-        patterns: of layer names; empty for those that the invariance losses are taken of.
+        patterns: of layer names; empty for those of :func:`dainv.models.loading.layers_of`.
 
     Raises:
-        UserError: no such model or layer; or no pattern, and the model does not say which layers it taps.
+        UserError: no such model or layer; or no pattern, and none are known for the model.
     """
     model = load_model(spec)
-    patterns = patterns or getattr(model, "layer_names", ())
-    if not patterns:
-        raise UserError(f"{spec}: say which layers with --layers (`dainv layers {spec}` lists all)")
-    return model, match_layers(model, patterns)
+    return model, match_layers(model, patterns or layers_of(spec, model))
 
 
-def load_images(spec: str, data: str | None, data_root: str | None, image_size: int | None) -> ImageData:
-    """The data given, or those that a run was trained on.
-
-    Raises:
-        UserError: data that cannot be loaded; or none given, and the model is no run directory.
-    """
-    settings = RunDirectory.open(spec).config["settings"] if Path(spec).is_dir() else {}
-    source = data or settings.get("data")
-    if source is None:
-        raise UserError(f"{spec}: say which images with --data; only a run directory knows its own")
-    size = image_size if image_size is not None or data else settings.get("image_size")
-    return load_data(source, root=data_root or settings.get("data_root", "data"), image_size=size)
-
-
-def choose_images(data: ImageData, number: int | None, seed: int, indices: Sequence[int] = ()) -> Tensor:
-    """Indices of test images, int64.
+def images_by_class(data: ImageData, number: int | None, seed: int, indices: Sequence[int] = ()) -> Tensor:
+    """Indices of test images, int64, class by class.
 
     Args:
         data: where they are.
-        number: how many to draw, ordered by class; all if not given.
+        number: how many to draw; all if not given.
         seed: of the draw.
         indices: the images themselves, in this order, instead of a draw.
 
     Raises:
         UserError: more images than there are, or an index out of range.
     """
-    available = len(data.test)
     if indices:
+        available = len(data.test)
         wrong = [index for index in indices if not 0 <= index < available]
         if wrong:
             raise UserError(f"--indices: {data.name} has test images 0 to {available - 1}, not {wrong[0]}")
         return torch.tensor(indices)
-    number = available if number is None else number
-    if number > available:
-        raise UserError(f"--images {number}: {data.name} has {available} test images")
-    chosen = torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:number].sort().values
+    chosen = choose_images(data, number, seed)
     return chosen[data.test.labels[chosen].argsort(stable=True)]
 
 
@@ -102,7 +81,7 @@ class Listener:
             raise UserError(f"--batch-size {len(images)}: more than the device's memory holds; choose less") from None
         except (RuntimeError, ValueError) as error:
             shape = tuple(images.shape[1:])
-            raise UserError(f"the model does not take images of {shape}: {str(error).splitlines()[0]}") from None
+            raise UserError(f"the model does not take images of {shape}: {first_line(error)}") from None
         return self.taps.take()
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import re
-import sys
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +13,7 @@ from torch import nn
 
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
+from dainv.models.foreign import blame, first_line, function_named
 from dainv.models.programs import ScriptedNetwork
 from dainv.models.wideresnet import WideResNet
 
@@ -112,7 +109,7 @@ def _torchvision(request: Request) -> nn.Module:
     try:
         network: nn.Module = models.get_model(name, **options)
     except Exception as error:  # a size that does not fit, other classes than the weights have, a failing download
-        raise UserError(f"{name}: {_first_line(error)}") from None
+        raise UserError(f"{name}: {first_line(error)}") from None
     return _with_channels(network, request)
 
 
@@ -159,34 +156,22 @@ def _timm(request: Request) -> nn.Module:
         except TypeError:  # most networks take images of any size and know no such argument
             network = timm.create_model(name, pretrained=request.pretrained, **options)
     except Exception as error:
-        raise UserError(f"{request.name}: {_first_line(error)}") from None
+        raise UserError(f"{request.name}: {first_line(error)}") from None
     return network
 
 
 def _from_function(request: Request) -> nn.Module:
-    module_name, _, function_name = request.name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    function = function_named(request.name)
+    offered = {
+        "n_classes": request.n_classes,
+        "in_channels": request.in_channels,
+        "image_size": request.image_size,
+    }
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-        offered = {
-            "n_classes": request.n_classes,
-            "in_channels": request.in_channels,
-            "image_size": request.image_size,
-        }
         taken = inspect.signature(function).parameters
         network = function(**{key: value for key, value in offered.items() if key in taken and value is not None})
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{request.name}: {_first_line(error)}") from None
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{where.filename}, line {where.lineno}"
-        raise UserError(f"{request.name}: {type(error).__name__}: {_first_line(error)} ({place})") from error
-    finally:
-        sys.path.pop(0)
+    except Exception as error:  # the user's code
+        raise UserError(f"{request.name}: {blame(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{request.name}: returned a {type(network).__name__}, expected a torch.nn.Module")
     return ScriptedNetwork(network) if isinstance(network, torch.jit.ScriptModule) else network
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

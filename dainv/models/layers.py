@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dainv.errors import UserError
+from dainv.models.foreign import first_line
 from dainv.models.outputs import logits_of
 from dainv.taps import OVERWRITTEN, evaluating, match_layers
 
@@ -113,9 +114,8 @@ def _try(model: nn.Module, names: Sequence[str], image_shape: tuple[int, int, in
     except UserError:
         raise
     except Exception as error:  # whatever a model of anyone's does with an image it was not made for
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         shape = " x ".join(map(str, image_shape))
-        raise UserError(f"the model does not accept images of {shape}: {reason}") from error
+        raise UserError(f"the model does not accept images of {shape}: {first_line(error)}") from error
     finally:
         for handle in handles:
             handle.remove()

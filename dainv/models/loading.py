@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dainv.data import ImageData, load_again
 from dainv.errors import UserError
 from dainv.models.catalogue import Request, build
 from dainv.models.layers import default_layers, layers_of_forward
@@ -158,6 +159,41 @@ def model_from_run(run: RunDirectory) -> nn.Module:
         reason = " ".join(str(error).split())
         raise UserError(f"{run.path}: the checkpoint does not fit its config.json ({reason})") from None
     return network
+
+
+def layers_of(spec: str, network: nn.Module) -> list[str]:
+    """The layers to look at where none are named: those of a run's objective, or :func:`default_layers`.
+
+    Args:
+        spec: what :func:`load_model` was given.
+        network: what it returned.
+
+    Raises:
+        UserError: none are known.
+    """
+    if Path(spec).is_dir():
+        return list(RunDirectory.open(spec).config["layers"])
+    return default_layers(network)
+
+
+def load_images(
+    spec: str, data: str | None = None, data_root: str | None = None, image_size: int | None = None
+) -> ImageData:
+    """The data given, or those that a run was trained on.
+
+    Args:
+        spec: what :func:`load_model` takes.
+        data: other data than the run's.
+        data_root: another place for downloads.
+        image_size: another side of the images of a folder.
+
+    Raises:
+        UserError: data that cannot be loaded; or none given, and the model is no run directory.
+    """
+    settings = RunDirectory.open(spec).config["settings"] if Path(spec).is_dir() else {}
+    if data is None and not settings:
+        raise UserError(f"{spec}: say which images with --data; only a run directory knows its own")
+    return load_again(settings, data, data_root, image_size)
 
 
 def image_shape_of(spec: str, image_size: int | None = None, channels: int | None = None) -> tuple[int, int, int]:

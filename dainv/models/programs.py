@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dainv.errors import UserError
+from dainv.models.foreign import first_line
 
 _OPERATOR = re.compile(
     r"torch\.ops\.(aten|prims|higher_order|torchvision|dainv)\.\w+(\.\w+)?|(_operator|math)\.\w+|torch\.sym_\w+"
@@ -81,12 +82,8 @@ def load_program(path: Path) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # zip files, JSON, two loaders: any of dozens
-        raise UserError(f"{path}: not readable ({_first_line(error)})") from None
+        raise UserError(f"{path}: not readable ({first_line(error)})") from None
     raise UserError(f"{path}: holds no program; if it holds weights, name their model and pass it as --weights {path}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 @contextmanager

@@ -60,9 +60,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     except UserError:
         raise
     except Exception as error:  # whatever a damaged file makes torch.load raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "weights_only" in reason:  # torch goes on to say how to unpickle it all the same
-            reason = "it holds more than tensors, and other objects are never unpickled"
+        if "Unsupported global" in str(error) or "TorchScript archive" in str(error):
+            # torch goes on to say how to unpickle it all the same
+            reason = "it holds more than tensors, and other objects are never unpickled; save model.state_dict()"
+        else:
+            reason = "it is damaged, or of another kind"
         raise UserError(f"{path}: not a file of weights ({reason})") from None
     for key in _INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

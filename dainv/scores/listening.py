@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dainv.errors import UserError
+from dainv.models.foreign import first_line
 from dainv.taps import Taps, match_layers
 
 INPUT = "input"  # the pixels, as a layer
@@ -69,7 +70,13 @@ class Listener:
 
     def _forward(self, batch: Tensor) -> None:
         x = batch if self._prepare is None else self._prepare(batch)
-        self._model(x.to(self._dtype))
+        try:
+            self._model(x.to(self._dtype))
+        except (torch.OutOfMemoryError, MemoryError, UserError):
+            raise
+        except Exception as error:  # whatever a model raises at images that it is not made for
+            shape = tuple(batch.shape[1:])
+            raise UserError(f"the model does not accept images of shape {shape}: {first_line(error)}") from error
 
     def probe(self, batch: Tensor) -> dict[str, Tensor]:
         """Find out what the layers put out, and start listening.
@@ -94,11 +101,6 @@ class Listener:
         taps = Taps(self._model, self._names, look)
         try:
             self._forward(batch)
-        except (torch.OutOfMemoryError, UserError):
-            raise
-        except Exception as error:  # whatever a model raises at images that it is not made for
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"the model does not accept images of shape {tuple(batch.shape[1:])}: {reason}") from error
         finally:
             taps.remove()
         if idle := [name for name in self._names if name not in calls]:
@@ -134,6 +136,9 @@ class Listener:
 
         Returns:
             Layer -> what was kept, the pixels first.
+
+        Raises:
+            UserError: the model does not accept them.
         """
         assert self._taps is not None, "probe first"
         self._reduce = reduce

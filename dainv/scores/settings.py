@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dainv.augment import SCHEMES, Augmentation, augmentation
 from dainv.errors import UserError
+from dainv.models.foreign import function_named
 from dainv.scores.transforms import Transform
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -125,15 +123,4 @@ def load_transform(name: str) -> Transform:
     """
     if ":" not in name:
         return augmentation(name)
-    module_name, _, function_name = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # importing runs a user's code
-        raise UserError(f"--transform {name}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(function):
-        raise UserError(f"--transform {name}: is a {type(function).__name__}, expected a function of a batch of images")
-    transform: Transform = function
-    return transform
+    return function_named(name)

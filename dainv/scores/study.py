@@ -12,12 +12,10 @@ import torch
 from rich.progress import Progress
 from torch import nn
 
-from dainv.data import ImageData
+from dainv.data import ImageData, choose_images
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.geometry.subject import choose_images, load_images
-from dainv.models.layers import default_layers
-from dainv.models.loading import load_model
+from dainv.models.loading import layers_of, load_images, load_model
 from dainv.ranks import Ranks
 from dainv.runs import RunDirectory
 from dainv.scores.curves import AXES, Axis
@@ -104,7 +102,7 @@ def score(
             model = load_model(
                 settings.model, in_channels=channels, image_size=(height, width), weights=settings.weights
             )
-    layers = list(settings.layers) or default_layers(model)
+    layers = list(settings.layers) or layers_of(settings.model, model)
     parts: tuple[str, ...] = ()
     if "transformation" in settings.by and (scheme := settings.scheme) is not None:
         alone = {name: scheme.alone(name) for name in scheme.transformations()}
@@ -116,7 +114,7 @@ def score(
     for axis in axes:
         transforms |= axis.augmentations(interpolation)
         repeats |= dict.fromkeys(axis.augmentations(interpolation), 2 if settings.variance_ratio else 1)
-    indices = choose_images(data, settings.images, settings.seed).sort().values
+    indices = choose_images(data, settings.images, settings.seed)
     if len(indices) < 2:
         raise UserError(f"{data.name} has {len(indices)} test image; a score compares at least 2")
     labels = data.test.labels[indices].cpu().numpy()

@@ -6,12 +6,15 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dainv.augment import Augmentation
+from dainv.errors import UserError
+from dainv.models.foreign import blame
 from dainv.scores.images import RangeCheck
 
 Transform = Callable[[Tensor], Tensor]
@@ -72,12 +75,13 @@ class Draws:
 
         Raises:
             ValueError: the transformation gives no tensor, another shape or another dtype.
+            UserError: it fails.
         """
         transform = self.transformation.transform
         if isinstance(transform, Augmentation):
             return _placed(transform.apply(batch, self._parameters[repeat][start : start + len(batch)]))
         with _seeded((self._seed, repeat, first_index), self._device):
-            out = transform(batch.clone())  # it may work in place
+            out = self._transformed(batch.clone())  # it may work in place
         name = self.transformation.name
         if not isinstance(out, Tensor):
             raise ValueError(f"transform {name}: expected a tensor back, got {type(out).__name__}")
@@ -90,6 +94,14 @@ class Draws:
         out = _placed(out.to(self._device))
         self._range.add(out)
         return out
+
+    def _transformed(self, batch: Tensor) -> Any:
+        try:
+            return self.transformation.transform(batch)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # the user's code
+            raise UserError(f"transform {self.transformation.name}: {blame(error)}") from error
 
     def outside(self) -> str | None:
         """None where all images stayed in [0, 1] so far; else what came."""

@@ -254,7 +254,7 @@ def test_dainv_cka_prints_and_writes_the_same_numbers(run_dir):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["cka", "resnet18", "--data", "digits"], "say which layers with --layers"),
+        (["cka", "squeezenet1_1", "--data", "digits"], "name some with --layers"),
         (["cka", "allcnn"], "say which images with --data"),
         (["cka", "allcnn", "--data", "digits", "--out", "x.pdf"], "--out x.pdf: expected a name that ends in"),
         (["rdm", "allcnn", "--data", "digits", "--indices", "0,364"], "test images 0 to 363, not 364"),

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from dainv import AllCNNC, UserError
-from dainv.models.loading import describe_model, load_model, model_from_config, model_from_run, model_to_train
+from dainv.models.foreign import first_line
+from dainv.models.loading import (
+    describe_model,
+    layers_of,
+    load_model,
+    model_from_config,
+    model_from_run,
+    model_to_train,
+)
 from dainv.models.weights import load_weights
 from dainv.runs import RunDirectory
 
@@ -207,11 +215,40 @@ def test_weights_are_never_unpickled(tmp_path):
     assert not Trap.sprung
 
 
+def test_a_whole_network_is_no_file_of_weights_and_says_what_to_save(tmp_path):
+    torch.save(nn.Linear(3, 2), tmp_path / "network.pt")
+    with pytest.raises(UserError, match=r"more than tensors.*save model\.state_dict\(\)"):
+        load_weights(nn.Linear(3, 2), tmp_path / "network.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights", None])
 def test_a_damaged_file_of_weights_is_named(tmp_path, content):
     torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "w.pt")
     whole = (tmp_path / "w.pt").read_bytes()
     (tmp_path / "w.pt").write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(UserError, match=r"w\.pt: not a file of weights") as caught:
+    with pytest.raises(UserError, match=r"w\.pt: not a file of weights \(it is damaged") as caught:
         load_weights(nn.Linear(3, 2), tmp_path / "w.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_the_layers_of_a_run_are_those_of_its_objective(tmp_path):
+    network = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    with pytest.raises(UserError, match="name some with --layers"):
+        layers_of("module:function", network)
+    run = RunDirectory.create(tmp_path / "run", {"layers": ["1"]}, {})
+    assert layers_of(str(run.path), network) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("", "RuntimeError"),
+        ("first\nsecond", "first"),
+        (
+            "The following operation failed in the TorchScript interpreter.\nTraceback ...\nRuntimeError: why",
+            "RuntimeError: why",
+        ),
+    ],
+)
+def test_an_error_of_other_people_s_code_is_one_line(message, line):
+    assert first_line(RuntimeError(message)) == line

@@ -263,6 +263,17 @@ def test_layers_that_cannot_be_scored_are_named(images, of, layer, message):
         dainv.invariance_scores(Odd(of), images, layers=layer, transform=darker)
 
 
+def test_a_model_of_one_batch_size_is_said_so(images):
+    class Two(nn.Sequential):
+        def forward(self, x):
+            if len(x) != 2:
+                raise RuntimeError(f"expected 2 images, got {len(x)}")
+            return super().forward(x)
+
+    with pytest.raises(dainv.UserError, match=f"expected 2 images, got {len(images)}"):
+        dainv.invariance_scores(Two(nn.Flatten()), images, layers="0", transform=darker)
+
+
 def test_images_of_other_channels_than_the_model_takes_are_named(net):
     with pytest.raises(dainv.UserError, match=r"images of shape \(1, 8, 8\)"):
         dainv.invariance_scores(net, torch.rand(4, 1, 8, 8), layers="1", transform=darker)

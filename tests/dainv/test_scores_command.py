@@ -31,6 +31,9 @@ def darker(batch):
 
 def cropped(batch):
     return batch[:, :, 1:]
+
+def fails(batch):
+    raise KeyError("x")
 """
 SHORT = ["--data", "digits", "--images", "12", "--layers", "?", "--repeats", "2", "--device", "cpu"]
 
@@ -169,14 +172,16 @@ def test_an_interrupted_command_is_continued_by_the_same(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--images", "1"], "--images: expected at least 2"),
         (["--images", "9999"], "--images 9999: digits has"),
-        (["--repeats", "0"], "--repeats: expected at least 1"),
         (["--repeats", "1", "--variance-ratio"], "--repeats: expected at least 2"),
         (["--layers", "conv*"], "no layer matches"),
         (["--transform", "heavy"], "no augmentation scheme 'heavy'"),
         (["--transform", "own_scores_module:lighter"], "own_scores_module:lighter"),
         (["--transform", "own_scores_module:cropped"], "expected the shape it was given"),
+        (
+            ["--transform", "own_scores_module:fails"],
+            "own_scores_module:fails: KeyError: 'x' (own_scores_module.py, line",
+        ),
         (["--transform", "own_scores_module:darker", "--by", "transformation"], "takes a scheme apart"),
         (["--transform", "light", "--transform", "light"], "given twice"),
         (["--normalize", "0.5"], "--normalize 0.5: expected"),
@@ -189,6 +194,11 @@ def test_a_mistake_is_one_line(options, message):
     result = run(*SHORT, *options, code=1)
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [["--images", "1"], ["--repeats", "0"], ["--batch-size", "0"], ["--seed", "-1"]])
+def test_a_number_out_of_range_is_wrong_usage(options):
+    assert f"Invalid value for '{options[0]}'" in run(*SHORT, *options, code=2).stderr
 
 
 def test_a_model_without_known_layers_asks_for_them():
