@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes."""
+"""What an epoch takes: time, by phase, and a GPU's memory."""
 
 from __future__ import annotations
 
@@ -48,3 +48,19 @@ class PhaseClock:
     def record(self) -> dict[str, float | None]:
         """For the record of an epoch; None is what was not timed."""
         return {name: self.seconds.get(name) for name in ("data", "update", "evaluation")}
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin to look for the highest use anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> dict[str, int] | None:
+    """Highest use since then, in bytes: ``allocated`` by tensors and ``reserved`` by torch; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    return {
+        "allocated": torch.cuda.max_memory_allocated(device),
+        "reserved": torch.cuda.max_memory_reserved(device),
+    }

@@ -19,9 +19,9 @@ from dainv.reporting import Reporter
 from dainv.settings import TrainSettings
 from dainv.training import Trainer
 
-_TIMED_SECONDS = 1.0  # at least two updates, and more of them where they are short
-_TIMED_UPDATES = (2, 50)
-_EVALUATED = 500  # test images, at most, to time an evaluation with
+_TIMED_SECONDS = 1.0  # at least one update, and more of them where they are short
+_MOST_UPDATES = 50
+_EVALUATED = {"cpu": 50, "cuda": 500}  # test images, at most, to time an evaluation with: one batch of it
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def make_plan(settings: TrainSettings, data: ImageData, reporter: Reporter) -> P
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(trainer.device)
     weights = dict(zip(trainer.layers, trainer.weights, strict=True))
+    reporter.message("timing a few updates")
     timed, update_seconds = _time_updates(trainer)
     held = torch.cuda.max_memory_reserved(trainer.device) if on_gpu else None
     evaluation_seconds = time_evaluation(trainer)
@@ -113,8 +114,7 @@ def _time_updates(trainer: Trainer) -> tuple[int, float]:
     trainer.update()  # compiles, tunes, allocates and records
     _wait(trainer.device)
     begun, timed = time.perf_counter(), 0
-    fewest, most = _TIMED_UPDATES
-    while timed < fewest or (timed < most and time.perf_counter() - begun < _TIMED_SECONDS):
+    while timed < _MOST_UPDATES and (not timed or time.perf_counter() - begun < _TIMED_SECONDS):
         timed += 1
         trainer.update()
     _wait(trainer.device)
@@ -123,7 +123,7 @@ def _time_updates(trainer: Trainer) -> tuple[int, float]:
 
 def time_evaluation(trainer: Trainer) -> float:
     """Seconds that an evaluation on the test set takes, from a part of it."""
-    part = trainer.data.test.first(_EVALUATED)
+    part = trainer.data.test.first(_EVALUATED[trainer.device.type])
     _wait(trainer.device)
     begun = time.perf_counter()
     accuracy(trainer.tapped, part)

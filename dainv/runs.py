@@ -6,12 +6,15 @@ docs/run-directory.md describes the format.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +22,10 @@ import torch
 
 from dainv.errors import UserError
 
+if sys.platform != "win32":  # there two processes in one run directory are not noticed
+    import fcntl
+
+_LOCK = ".lock"
 _CHECKPOINTS_KEPT = 2
 CHECKPOINTS = ("newest", "best")  # which one to read
 _LEFTOVER = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|step-\d+\.pt|best\.pt)\..+")
@@ -111,17 +118,54 @@ class RunDirectory:
             UserError: the path exists already and holds something, or cannot be written.
         """
         run = cls(path)
-        if run.path.exists() and not run._is_free():
-            raise UserError(f"{path}: exists already; continue it with --resume or choose another --run-dir")
+        run.check_free()
         write_atomically(run.path / "environment.json", lambda file: file.write(_json_bytes(environment)))
         write_atomically(run.path / "config.json", lambda file: file.write(_json_bytes(config)))
         return run
 
-    def _is_free(self) -> bool:
-        """Whether a run can begin here: nothing is there but what one left that was killed before it had a config."""
-        return self.path.is_dir() and all(
-            file.name == "environment.json" or _LEFTOVER.fullmatch(file.name) for file in self.path.iterdir()
-        )
+    def check_free(self) -> None:
+        """A run can begin here: nothing is there but what one left that was killed before it had a config.
+
+        Raises:
+            UserError: the path exists already and holds something else.
+        """
+        harmless = ("environment.json", _LOCK)
+        if self.path.exists() and not (
+            self.path.is_dir()
+            and all(file.name in harmless or _LEFTOVER.fullmatch(file.name) for file in self.path.iterdir())
+        ):
+            raise UserError(f"{self.path}: exists already; continue it with --resume or choose another --run-dir")
+
+    @contextmanager
+    def locked(self, message: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Be the only process that trains here; the folder is made if needed.
+
+        The kernel lets go of the lock when the process dies, however it does, so none is ever left behind. It is one
+        that forked processes do not inherit: those that decode images may outlive a killed run by seconds.
+
+        Args:
+            message: told where the file system has no locks; the run then goes on without.
+
+        Raises:
+            UserError: another process has it, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / _LOCK, "ab")  # noqa: SIM115  # closed below
+        except OSError as error:
+            raise UserError(f"{self.path / _LOCK}: cannot be written ({error})") from None
+        with file:
+            if sys.platform != "win32":
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    if error.errno in (errno.EACCES, errno.EAGAIN):
+                        raise UserError(f"{self.path}: another process is training in this run directory") from None
+                    message(
+                        f"{self.path}: its file system has no locks ({error.strerror}); "
+                        "see to it that no other process trains there"
+                    )
+            yield
 
     @classmethod
     def open(cls, path: str | Path, checkpoint: str = "newest") -> RunDirectory:

@@ -18,17 +18,21 @@ class StopSignals(AbstractContextManager["StopSignals"]):
 
     Args:
         announce: say so on stderr.
+        several: of one of several processes. A launcher such as torchrun passes on a Ctrl-C that the terminal has sent
+            to all of them already, and kills who does not end; so what comes after the first signal is ignored.
 
     Attributes:
         received: whether there was one.
     """
 
-    def __init__(self, announce: bool = True) -> None:
+    def __init__(self, announce: bool = True, several: bool = False) -> None:
         self.received = False
-        self._announce = announce
+        self._announce, self._several = announce, several
         self._before: dict[int, Any] = {}
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.received and self._several:
+            return
         if self.received:
             signal.signal(number, self._before[number])
             raise KeyboardInterrupt

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +25,33 @@ if TYPE_CHECKING:
     from dainv.ranks import Ranks
 
 _default = TrainSettings()
+_SECONDS_FOR_RANK_0 = 5.0
 
 
-@click.command(short_help="Train a network with the invariance objective.")
+@contextmanager
+def _rank_0_speaks() -> Iterator[None]:
+    """Let one of several processes tell a mistake that all meet: rank 0 ends with it, and torchrun then the others."""
+    try:
+        yield
+    except (UserError, click.ClickException):
+        if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK") != "0":
+            time.sleep(_SECONDS_FOR_RANK_0)
+        raise
+
+
+class _OfSeveral(click.Command):
+    """A command that torchrun may start several times."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _rank_0_speaks():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _rank_0_speaks():
+            return super().invoke(ctx)
+
+
+@click.command(cls=_OfSeveral, short_help="Train a network with the invariance objective.")
 @click.option("--data", default=_default.data, help="cifar10, cifar100, digits, FILE.npz or a folder of images.")
 @click.option("--data-root", default=_default.data_root, help="Where downloads go.")
 @click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
@@ -147,7 +174,8 @@ def train(
             console.print(show(plan))
             return
         if profile is not None:
-            _profile(settings, data, profile)
+            if ranks.is_main:
+                _profile(settings, data, profile)
             return
         if run_dir is None:
             arm = "invariance" if settings.alpha else "baseline"

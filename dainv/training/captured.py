@@ -55,14 +55,15 @@ class CapturedStep(Generic[Result]):
         device = self._inputs[0].device
         if device.type == "cuda":
             with torch.cuda.device(device), torch.random.fork_rng(devices=[device]):
-                self._result = self._record(warmup, before)
+                default = torch.cuda.default_generators[torch.cuda.current_device()]
+                self._result = self._record(warmup, before, [default])
         else:
             with torch.random.fork_rng(devices=[]):
                 for _ in range(warmup):
                     step(*self._inputs)
             before.restore()
 
-    def _record(self, warmup: int, before: _Snapshot) -> Result:
+    def _record(self, warmup: int, before: _Snapshot, others: Sequence[torch.Generator] = ()) -> Result:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -70,14 +71,24 @@ class CapturedStep(Generic[Result]):
                 self._step(*self._inputs)
             before.restore()
         torch.cuda.current_stream().wait_stream(stream)
+        spare = [(generator, generator.clone_state()) for generator in (*before.generators, *others)]
         graph = torch.cuda.CUDAGraph()
         for generator in before.generators:
             graph.register_generator_state(generator)
         try:
-            with torch.cuda.graph(graph, stream=stream):  # runs nothing
+            # Runs nothing. Other threads may allocate meanwhile: that of a DataLoader pins the memory of its batches.
+            # The outer context: a recording that is broken off leaves its stream the current one.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+            ):
                 result = self._step(*self._inputs)
         except RuntimeError as error:
-            raise CaptureError(str(error).splitlines()[0]) from error
+            # A recording that is broken off may not let go of its generators, which could then draw no more.
+            for generator, state in spare:
+                generator.graphsafe_set_state(state)
+            before.restore()
+            raise CaptureError(_reason(error)) from error
         self._graph = graph
         return result
 
@@ -101,6 +112,13 @@ class CapturedStep(Generic[Result]):
             return self._step(*self._inputs)
         self._graph.replay()
         return self._result
+
+
+def _reason(error: BaseException) -> str:
+    """A line: the first error, not that the recording could not be ended because of it."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class _Snapshot:

@@ -1,15 +1,33 @@
-"""Numbers that stop a run: what is not finite, and where it was first."""
+"""What stops a run: data with nothing to learn from, and numbers that are not finite, by where they were first."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from dainv.data import ImageData
 from dainv.errors import UserError
 from dainv.training.losses import LAYERS
 
 _KEPT = "the last good checkpoint is kept (a smaller --learning-rate may help)"
+
+
+def check_classes(data: ImageData) -> None:
+    """A classifier needs something to tell apart.
+
+    Raises:
+        UserError: all training images are of one class.
+    """
+    labels = data.train.labels
+    if bool((labels == labels[0]).all()):
+        only = data.classes[int(labels[0])]
+        raise UserError(
+            f"{data.name}: all {len(labels)} training images are of one class ({only}); expected two at least"
+        )
 
 
 def check_losses(rows: Tensor, layers: Sequence[str], first_step: int) -> None:
@@ -42,6 +60,27 @@ def check_weights(network: nn.Module, step: int) -> None:
     Raises:
         UserError: names the step and the first parameter.
     """
-    for name, value in network.state_dict().items():
-        if not bool(value.isfinite().all()):
+    state = network.state_dict()
+    finite = torch.stack([value.isfinite().all() for value in state.values()]).tolist()  # waits for the device once
+    for name, good in zip(state, finite, strict=True):
+        if not good:
             raise UserError(f"step {step}: the update made {name} infinite or not a number; {_KEPT}")
+
+
+def check_record(record: dict[str, Any]) -> None:
+    """Networks with finite weights may overflow in evaluation, and JSON knows no number for that.
+
+    Args:
+        record: of an epoch, for metrics.jsonl.
+
+    Raises:
+        UserError: names the epoch and the first loss that is not a number.
+    """
+    losses = {
+        "training loss": record["train"]["loss"],
+        "loss on the test images": record["test"]["loss"],
+        **{f"invariance loss of {layer}": loss for layer, loss in record["control"]["invariance"].items()},
+    }
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            raise UserError(f"epoch {record['epoch']}: the {name} is not a finite number; {_KEPT}")

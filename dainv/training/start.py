@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from dainv.data import ImageData
 from dainv.environment import environment
 from dainv.ranks import Ranks
@@ -40,17 +42,22 @@ def train(
         Interrupted: by a signal; the state is saved.
     """
     ranks = Ranks() if ranks is None else ranks
+    run = RunDirectory.open(run_path) if resume else RunDirectory(run_path)
+    if ranks.is_main and not resume:
+        run.check_free()
     curves = TensorBoardReporter(reporter, RunDirectory(run_path)) if settings.tensorboard and ranks.is_main else None
-    started = RunDirectory.open(run_path).config if resume else {}
-    trainer = Trainer(settings, data, curves or reporter, ranks=ranks, started_with=started.get("backend"))
-    if resume:
-        run = RunDirectory.open(run_path)
-        refuse_changes(run, trainer.config)
-    elif ranks.is_main:
-        run = RunDirectory.create(run_path, trainer.config, environment())
-    else:
-        run = RunDirectory(run_path)
-    trainer.run(run, resume=resume)
+    reporter = curves or reporter
+    with ExitStack() as held:
+        if resume and ranks.is_main:
+            held.enter_context(run.locked(reporter.message))
+        started_with = run.config.get("backend") if resume else None
+        trainer = Trainer(settings, data, reporter, ranks=ranks, started_with=started_with)
+        if resume:
+            refuse_changes(run, trainer.config)
+        elif ranks.is_main:
+            held.enter_context(run.locked(reporter.message))
+            RunDirectory.create(run_path, trainer.config, environment())
+        trainer.run(run, resume=resume)
     if curves is not None:
         curves.close()
     return run

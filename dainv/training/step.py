@@ -95,7 +95,6 @@ class TrainingStep:
 
     def _record(self, images: Tensor, labels: Tensor) -> bool:
         """Whether the step could be recorded; if not, it is not tried again."""
-        drawn = self.views.generator.get_state()
         try:
             self._captured = CapturedStep(
                 self._update,
@@ -107,9 +106,5 @@ class TrainingStep:
         except CaptureError as error:
             self._message(f"--cuda-graph: the step cannot be recorded ({error}); it runs eagerly")
             self._capture = False
-            self.optimizer.zero_grad(set_to_none=True)  # gradients of a recording that came to nothing
-            # A recording that was broken off may not have let go of its generator.
-            self.views.generator = torch.Generator(images.device)
-            self.views.generator.set_state(drawn)
             return False
         return True

@@ -20,22 +20,21 @@ from dainv.evaluation import accuracy
 from dainv.models.loading import describe_model, model_to_train
 from dainv.models.tapped import TappedNetwork
 from dainv.objective import layer_weights
-from dainv.phases import PhaseClock
+from dainv.phases import PhaseClock, forget_peak, peak_memory
 from dainv.ranks import Ranks
 from dainv.reporting import Reporter
 from dainv.runs import RunDirectory
 from dainv.settings import TrainSettings
 from dainv.signals import Interrupted, StopSignals
 from dainv.sources import source_batches
-from dainv.training.checks import check_losses, check_weights
+from dainv.training.checks import check_classes, check_losses, check_record, check_weights
 from dainv.training.config import run_config
 from dainv.training.control import control_batch
+from dainv.training.distributed import check_share, joined_statistics, shared_out
 from dainv.training.losses import ACCURACY, LAYERS, TASK, TOTAL, StepLosses
-from dainv.training.memory import forget_peak, peak_memory
 from dainv.training.optimizer import capturable_sgd, load_optimizer_state, optimizer_state, set_learning_rate
 from dainv.training.precision import set_precision
 from dainv.training.resume import backend_for, checkpoint_to_resume
-from dainv.training.several import check_share, joined_statistics, shared_out
 from dainv.training.step import TrainingStep
 from dainv.training.views import Views
 from dainv_kernels import Groups
@@ -63,6 +62,7 @@ class Trainer:
         ranks: Ranks | None = None,
         started_with: str | None = None,
     ) -> None:
+        check_classes(data)
         self.settings, self.reporter = settings, reporter
         self.ranks = Ranks() if ranks is None else ranks
         self.device = resolve_device(settings.device) if self.ranks.size == 1 else self.ranks.device
@@ -267,7 +267,7 @@ class Trainer:
             UserError: a loss that is not a number, a file that cannot be written, or no checkpoint to resume from.
         """
         seconds = 0.0
-        with StopSignals(announce=self.ranks.is_main) as signals:
+        with StopSignals(announce=self.ranks.is_main, several=self.ranks.size > 1) as signals:
             state = checkpoint_to_resume(run, self.device, self.reporter.message) if resume else None
             self.ranks.barrier()  # no process writes before all have read
             if self.ranks.is_main:
@@ -291,6 +291,7 @@ class Trainer:
         self._restore(untouched)
         self.losses[0] = row
         self._average(self.losses[:1])
+        check_losses(self.losses[:1], self.layers, 0)
         self._end_epoch(run, self._record(0, 1, 0.0))
 
     def _epoch(self, run: RunDirectory, signals: StopSignals, seconds: float) -> None:
@@ -333,6 +334,7 @@ class Trainer:
             raise Interrupted
 
     def _end_epoch(self, run: RunDirectory, record: dict[str, Any]) -> None:
+        check_record(record)
         self.clock.restart()
         if self.ranks.is_main:
             run.append_metrics(record)  # first: a checkpoint without its record could not make it again

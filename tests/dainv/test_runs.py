@@ -1,6 +1,8 @@
+import errno
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -190,3 +192,50 @@ def test_a_checkpoint_that_does_not_fit_keeps_the_old_ones(tmp_path):
 def test_config_is_plain_json(tmp_path):
     run = new_run(tmp_path / "run")
     assert json.loads((run.path / "config.json").read_text()) == run.config
+
+
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="no fcntl")
+_HOLD = (
+    "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB); print(); input()"
+)
+
+
+@contextmanager
+def held_by_another(run):
+    """The lock of a run directory, in another process."""
+    command = [sys.executable, "-c", _HOLD, str(run.path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline()
+        yield other
+        other.kill()
+
+
+@needs_locks
+def test_a_run_directory_has_one_process_that_trains(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with run.locked():
+        another = subprocess.run(
+            [sys.executable, "-c", _HOLD, str(run.path / ".lock")], capture_output=True, check=False
+        )
+        assert b"BlockingIOError" in another.stderr
+    with held_by_another(run) as other:
+        with pytest.raises(UserError, match="run: another process is training in this run directory"), run.locked():
+            raise AssertionError("locked twice")
+        other.kill()  # SIGKILL
+        other.wait()
+        with run.locked():
+            RunDirectory.create(run.path, {}, {})  # a lock alone does not make it one that exists already
+
+
+@needs_locks
+def test_without_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch):
+    def refuse(_file, _how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    messages = []
+    with RunDirectory(tmp_path / "run").locked(messages.append):
+        pass
+    assert len(messages) == 1
+    assert "has no locks (No locks available)" in messages[0]

@@ -6,13 +6,17 @@ import signal
 
 import pytest
 import torch
+from click.testing import CliRunner
 from training_runs import SMALL, Recorder, comparable, run, tiny_data, weights_of
 
 from dainv import UserError, layer_weights
+from dainv.cli import main
+from dainv.data import ImageData, ImageSplit
 from dainv.runs import RunDirectory
 from dainv.settings import TrainSettings
-from dainv.signals import Interrupted
+from dainv.signals import Interrupted, StopSignals
 from dainv.training import Trainer
+from dainv.training.checks import check_record
 
 RELEASED = "0:10,10:0.1,87:0.1,175:0.1,262:0"  # loss01_decay of the released code
 
@@ -222,3 +226,43 @@ def test_phases_of_an_interrupted_epoch_add_up(tmp_path, tiny, monkeypatch):
     directory, _ = run(tmp_path, tiny, resume=True, epochs=1)
     after = directory.metrics()[-1]["phase_seconds"]
     assert all(after[name] > before[name] > 0 for name in ("data", "update"))
+
+
+def test_data_of_one_class_are_refused(tiny):
+    one = ImageSplit(tiny.train.images, torch.full_like(tiny.train.labels, 3))
+    with pytest.raises(
+        UserError, match=r"^tiny: all 64 training images are of one class \(3\); expected two at least$"
+    ):
+        Trainer(TrainSettings(**SMALL), ImageData("tiny", one, tiny.test, tiny.classes), Recorder())
+
+
+def test_an_evaluation_that_overflows_stops_the_run_and_says_where():
+    record = {"epoch": 2, "train": {"loss": 1.0}, "test": {"loss": 1.0}, "control": {"invariance": {"a": 0.5}}}
+    check_record(record)
+    with pytest.raises(UserError, match="epoch 2: the loss on the test images is not a finite number"):
+        check_record({**record, "test": {"loss": float("inf")}})
+    with pytest.raises(UserError, match="epoch 2: the invariance loss of a is not"):
+        check_record({**record, "control": {"invariance": {"a": float("nan")}}})
+
+
+def test_of_several_processes_a_signal_that_comes_twice_is_one(capsys):
+    """A Ctrl-C reaches them from the terminal, and again from torchrun."""
+    with StopSignals(announce=False, several=True) as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received
+    with StopSignals(announce=False):  # alone: the second one means now
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("wrong", [["--batch-size", "63"], ["--epochs", "many"], ["--nothing"]])
+def test_rank_0_tells_a_mistake_that_all_processes_meet(monkeypatch, wrong):
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        assert CliRunner().invoke(main, ["train", *wrong]).exit_code in (1, 2)
+        assert len(waits) == rank  # torchrun ends the others meanwhile

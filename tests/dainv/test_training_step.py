@@ -61,8 +61,7 @@ def test_a_step_on_static_inputs_is_the_eager_step(tiny):
 
 
 def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(tiny, monkeypatch):
-    def broken(step, example, *, generators, **_options):
-        generators[0].manual_seed(99)  # a recording that was broken off leaves a generator anyhow
+    def broken(step, example, **_options):
         raise CaptureError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr("dainv.training.step.CapturedStep", broken)
@@ -106,7 +105,7 @@ events = []
 
 
 @contextmanager
-def fake_recording(_graph, stream):
+def fake_recording(_graph, stream, capture_error_mode):
     events.append("record")
     yield
     events.append("recorded")
@@ -153,15 +152,55 @@ def test_a_recording_that_fails_says_why_in_a_line(fake_cuda, monkeypatch):
     module = torch.nn.Linear(1, 1)
 
     @contextmanager
-    def failing(_graph, stream):
-        yield
-        raise RuntimeError("CUDA error: not permitted\nCompile with TORCH_USE_CUDA_DSA")
+    def failing(_graph, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"  # or a DataLoader's thread that pins memory would break it
+        try:
+            yield
+        finally:
+            raise RuntimeError("CUDA error: failed due to a previous error during capture")
 
+    def step(x):
+        if recording:
+            raise RuntimeError("CUDA error: not permitted\nCompile with TORCH_USE_CUDA_DSA")
+
+    restored = []
+
+    class FakeGenerator:
+        def get_state(self):
+            return "state"
+
+        set_state = graphsafe_set_state = restored.append
+
+        def clone_state(self):
+            return "clone"
+
+    recording = False
     monkeypatch.setattr(torch.cuda, "graph", failing)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    captured = CapturedStep(lambda x: x, [torch.zeros(2)], module=module, optimizer=optimizer, warmup=0)
+    captured = CapturedStep(step, [torch.zeros(2)], module=module, optimizer=optimizer, warmup=0)
+    recording = True
     with pytest.raises(CaptureError, match=r"^CUDA error: not permitted$"):
-        captured._record(1, _Snapshot(module, optimizer))
+        captured._record(0, _Snapshot(module, optimizer, [FakeGenerator()]), [FakeGenerator()])
+    assert restored == ["state", "clone", "clone", "state"]  # after the warm-up; both generators; what they had drawn
+
+
+# Compiled
+
+
+def test_a_compiled_step_is_the_eager_step(tiny, monkeypatch):
+    """Traced, differentiated ahead of time and called as inductor would be; what inductor makes of it takes minutes."""
+    compile_, graphs = torch.compile, []
+
+    def traced(module, **options):
+        assert options == {"dynamic": False}
+        graphs.append(module)
+        return compile_(module, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    compiled, eager = (after(trainer_of(tiny, compile=made, deterministic=False), 2) for made in (True, False))
+    assert len(graphs) == 1
+    for found, expected in zip(compiled, eager, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 # Optimizer
