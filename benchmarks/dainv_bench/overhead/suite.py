@@ -43,7 +43,7 @@ class OverheadSettings:
     views: int = 8
     width: float = 1.0
     batch_norm: bool = False
-    rounds: int = 30
+    rounds: int = 20
     warmup: int = 3
     device: str = "auto"
     seed: int = 0
