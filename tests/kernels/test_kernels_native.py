@@ -398,7 +398,8 @@ COMPILERS = {
         "cannot find -lgomp",
     ),
     "makes another library": (
-        f"exec {shutil.which('cc')} -shared -x c /dev/null -o $(echo $* | sed 's/.*-o //;s/ .*//')",
+        f"[ $1 = --version ] && exit; exec {shutil.which('cc')} -shared -x c /dev/null "
+        "-o $(echo $* | sed 's/.*-o //;s/ .*//')",
         "lacks a function",
     ),
     "makes no library": (
