@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from dainv.taps import Taps, match_layers
 from dainv_kernels import Groups, invariance_loss
+from dainv_kernels.groups import NORMALIZATIONS
 
 if TYPE_CHECKING:  # not every build of torch has it
     from torch.distributed import ProcessGroup
@@ -43,7 +45,7 @@ def layer_weights(
         raise ValueError(f"n_layers: expected at least 1, got {n_layers}")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha: expected a share of the loss from 0 to 1, got {alpha}")
-    if spread <= 0:
+    if not 0 < spread < math.inf:
         raise ValueError(f"spread: expected a positive ratio, got {spread}")
     depth = [layer / max(1, n_layers - 1) for layer in range(n_layers)]
     if scheme == "exponential":
@@ -89,9 +91,21 @@ def combine(
     Returns:
         Total, task loss and the unweighted loss of each layer.
     """
+    losses = _losses(activations, groups, weights, normalization, backend, process_group)
+    return weigh(task_loss, losses, weights)
+
+
+def _losses(
+    activations: Mapping[str, Tensor],
+    groups: Tensor | Groups,
+    weights: Sequence[float],
+    normalization: str,
+    backend: str,
+    process_group: ProcessGroup | None,
+) -> dict[str, Tensor]:
     if not isinstance(groups, Groups):
         groups = Groups.from_ids(groups)  # sorted once, not once a layer
-    losses = {
+    return {
         name: invariance_loss(
             features if weight else features.detach(),
             groups,
@@ -101,7 +115,6 @@ def combine(
         )
         for (name, features), weight in zip(activations.items(), weights, strict=True)
     }
-    return weigh(task_loss, losses, weights)
 
 
 def weigh(task_loss: Tensor, losses: dict[str, Tensor], weights: Sequence[float]) -> Objective:
@@ -149,11 +162,13 @@ class InvarianceObjective:
             of equal size). Every process has to call this for every batch. None: each takes the losses of its own part.
 
     Attributes:
-        layers: names of the tapped layers, first to last.
+        layers: names of the tapped layers, in the order in which they run; until the model has run for the first
+            time, in that of ``model.named_modules()``.
         weights: their weights.
 
     Raises:
         UserError: a pattern matches no layer.
+        ValueError: another argument outside its range.
 
     Example:
         >>> import torch, dainv
@@ -180,21 +195,23 @@ class InvarianceObjective:
         groups: Tensor | Groups | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
         self.layers = match_layers(model, layers)
         self.weights = layer_weights(len(self.layers), alpha, spread, scheme)
+        self.alpha = alpha
         self.normalization = normalization
         self.backend = backend
         self.process_group = process_group
-        self.groups = Groups.from_ids(groups) if isinstance(groups, Tensor) else groups
-        self._weight_of = dict(zip(self.layers, self.weights, strict=True))
+        self.groups = groups if groups is None or isinstance(groups, Groups) else Groups.from_ids(groups)
         self._taps = Taps(model, self.layers, self._on_output)
 
-    def _on_output(self, name: str, output: Tensor) -> Tensor:
+    def _on_output(self, _name: str, output: Tensor) -> Tensor:
         """The layer's loss, if it can be taken now; else its output, to take it of later."""
         if self.groups is None or not torch.is_grad_enabled():
             return output
         return invariance_loss(
-            output if self._weight_of[name] else output.detach(),
+            output if self.alpha else output.detach(),
             self.groups,
             normalization=self.normalization,
             backend=self.backend,
@@ -214,27 +231,33 @@ class InvarianceObjective:
 
         Raises:
             ValueError: groups given both here and before, or not at all.
+            RuntimeError: a layer has not run since the last call, or no loss has a gradient though the task's has.
         """
+        losses = self._take(groups)
+        if self.alpha and task_loss.requires_grad and not any(loss.requires_grad for loss in losses.values()):
+            raise RuntimeError(
+                "the invariance losses have no gradient: the model's latest forward pass ran without (an evaluation "
+                "between the training forward pass and the objective, a reentrant checkpoint), or all that leads to "
+                "the layers is frozen"
+            )
+        return weigh(task_loss, losses, self.weights)
+
+    def _take(self, groups: Tensor | Groups | None) -> dict[str, Tensor]:
+        """The losses of the model's latest forward pass, in the order in which the layers ran."""
         if (groups is None) == (self.groups is None):
             raise ValueError("groups: expected either here or when the objective is made, once and for all batches")
         kept = self._taps.take()
+        self.layers = list(kept)
         if all(value.ndim == 0 for value in kept.values()):  # losses already; a layer's output has samples
-            return weigh(task_loss, kept, self.weights)
-        return combine(
-            task_loss,
-            kept,
-            groups if self.groups is None else self.groups,  # type: ignore[arg-type]
-            self.weights,
-            normalization=self.normalization,
-            backend=self.backend,
-            process_group=self.process_group,
-        )
+            return kept
+        known = self.groups if groups is None else groups
+        assert known is not None
+        return _losses(kept, known, self.weights, self.normalization, self.backend, self.process_group)
 
     @torch.no_grad()
     def measure(self, groups: Tensor | Groups | None = None) -> dict[str, Tensor]:
         """The layers' losses for the latest forward pass, without task and without gradient; see :meth:`__call__`."""
-        losses = self(torch.zeros(()), groups).invariance
-        return {name: loss.detach() for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in self._take(groups).items()}
 
     def remove(self) -> None:
         """Stop listening to the model."""

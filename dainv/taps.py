@@ -58,7 +58,8 @@ def tensor_output(name: str, output: object) -> Tensor:
 class Taps:
     """Keeps the newest output of some layers of a model.
 
-    A layer that runs several times in one forward pass (a ReLU shared by a block) is known by its last output.
+    A layer that runs several times in one forward pass (a ReLU shared by a block) is known by its last output. Copies
+    of the model (an average of its weights, a model saved whole) are not listened to.
 
     Args:
         model: whose layers to listen to.
@@ -75,18 +76,17 @@ class Taps:
         modules = dict(model.named_modules())
         self.names = list(names)
         self._on_output = on_output
-        self._kept: dict[str, tuple[Tensor, int]] = {}  # with the number of times it had been written to
-        self._handles = [modules[name].register_forward_hook(self._listener(name)) for name in self.names]
+        self._kept: dict[str, tuple[Tensor, int | None]] = {}  # with the number of times it had been written to
+        self._handles = [modules[name].register_forward_hook(_Tap(self, name)) for name in self.names]
 
-    def _listener(self, name: str):  # type: ignore[no-untyped-def]  # torch's hook type, with three unused arguments
-        def listen(_module: nn.Module, _inputs: object, output: object) -> None:
-            kept = self._on_output(name, tensor_output(name, output))
-            self._kept[name] = kept, _version(kept)
-
-        return listen
+    def listen(self, name: str, output: object) -> None:
+        """Keep what a layer put out, or what ``on_output`` makes of it."""
+        kept = self._on_output(name, tensor_output(name, output))
+        self._kept.pop(name, None)  # known by its last output, in place as well
+        self._kept[name] = kept, _version(kept)
 
     def take(self) -> dict[str, Tensor]:
-        """The outputs in the order of the names; forgets them, so that no activation outlives its step.
+        """The outputs in the order in which the layers ran; forgets them, so that no activation outlives its step.
 
         Raises:
             RuntimeError: a layer has not run since the last call.
@@ -95,10 +95,9 @@ class Taps:
         missing = [name for name in self.names if name not in self._kept]
         if missing:
             raise RuntimeError(f"layers {missing} have not run: call the model before asking for its activations")
-        kept = {name: self._kept[name] for name in self.names}
-        self._kept.clear()
+        kept, self._kept = self._kept, {}
         for name, (output, version) in kept.items():
-            if _version(output) != version:
+            if version is not None and _version(output) not in (None, version):
                 raise UserError(f"layer {name!r}: {OVERWRITTEN}")
         return {name: output for name, (output, _) in kept.items()}
 
@@ -109,9 +108,28 @@ class Taps:
         self._kept.clear()
 
 
-def _version(tensor: Tensor) -> int:
-    # A compiler, which may be tracing this, writes over nothing that is still needed.
-    return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
+class _Tap:
+    """The hook of a layer. In a copy of the model, also in one read from a file, it is deaf: that is another network.
+
+    Args:
+        taps: whom to tell, if anybody.
+        name: of the layer.
+    """
+
+    def __init__(self, taps: Taps | None = None, name: str = "") -> None:
+        self._taps, self._name = taps, name
+
+    def __call__(self, _module: nn.Module, _inputs: object, output: object) -> None:
+        if self._taps is not None:
+            self._taps.listen(self._name, output)
+
+    def __reduce__(self) -> tuple[type[_Tap], tuple[()]]:
+        return _Tap, ()
+
+
+def _version(tensor: Tensor) -> int | None:
+    # A compiler writes over nothing that is still needed, and the versions of what it returns are its own.
+    return None if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 
 
 @contextmanager

@@ -1,3 +1,7 @@
+import copy
+import io
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -34,7 +38,16 @@ def test_weights_sum_to_alpha_and_grow_by_spread(scheme, n_layers):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"n_layers": 0}, {"alpha": 1.5}, {"alpha": -0.1}, {"spread": 0.0}, {"scheme": "quadratic"}]
+    "bad",
+    [
+        {"n_layers": 0},
+        {"alpha": 1.5},
+        {"alpha": -0.1},
+        {"spread": 0.0},
+        {"spread": float("inf")},
+        {"spread": float("nan")},
+        {"scheme": "quadratic"},
+    ],
 )
 def test_weights_name_the_argument_that_is_out_of_range(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
@@ -109,6 +122,75 @@ def test_unknown_layer_is_answered_with_near_names():
 def test_patterns_select_layers_in_the_order_of_the_model():
     objective = dainv.InvarianceObjective(dainv.AllCNNC(width=0.05), ["layer9", "layer[1-3]"])
     assert objective.layers == ["layer1", "layer2", "layer3", "layer9"]
+
+
+def test_depth_is_the_order_in_which_the_layers_run():
+    class HeadFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.body = nn.Linear(8, 3), nn.Linear(12, 8)
+
+        def forward(self, x):
+            return self.head(self.body(x.flatten(1)))
+
+    model, (images, labels, sources) = HeadFirst(), small_batch()
+    objective = dainv.InvarianceObjective(model, ["head", "body"], alpha=0.4, spread=3.0)
+    total, task, losses = objective(nn.functional.cross_entropy(model(images), labels), sources)
+    assert objective.layers == list(losses) == ["body", "head"]
+    assert total.item() == pytest.approx((0.6 * task + 0.1 * losses["body"] + 0.3 * losses["head"]).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["groups at the call", "groups beforehand"])
+@pytest.mark.parametrize("copied", ["deepcopy", "averaged", "saved"])
+def test_a_copy_of_the_model_is_not_listened_to(known, copied):
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, ["2", "4"], groups=sources if known else None)
+    if copied == "deepcopy":
+        other = copy.deepcopy(model)
+    elif copied == "averaged":
+        other = torch.optim.swa_utils.AveragedModel(model)
+    else:
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        other = torch.load(file, weights_only=False)  # our own, made above
+    task = nn.functional.cross_entropy(model(images), labels)
+    with torch.no_grad():
+        other(images + 1)
+    losses = objective(task, None if known else sources).invariance
+    assert torch.equal(losses["2"], invariance_loss(model[:3](images), sources))
+    assert losses["2"].requires_grad
+
+
+def test_an_evaluation_between_forward_pass_and_objective_is_refused():
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2")
+    task = nn.functional.cross_entropy(model(images), labels)
+    with torch.no_grad():
+        model(images)
+    with pytest.raises(RuntimeError, match="have no gradient"):
+        objective(task, sources)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("known", [False, True], ids=["groups at the call", "groups beforehand"])
+def test_a_compiled_model_gives_the_same(known):
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, ["2", "4"], groups=sources if known else None)
+    totals = []
+    for forward in (model, torch.compile(model)):
+        task = nn.functional.cross_entropy(forward(images), labels)
+        totals.append(objective(task, None if known else sources).total)
+    torch.testing.assert_close(totals[1], totals[0])
+    gradients = [torch.autograd.grad(total, list(model.parameters()), retain_graph=True) for total in totals]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-7)
+
+
+def test_arguments_are_looked_at_when_the_objective_is_made():
+    with pytest.raises(ValueError, match="normalization"):
+        dainv.InvarianceObjective(small_model(), "2", normalization="mean")
+    with pytest.raises(TypeError, match="groups"):
+        dainv.InvarianceObjective(small_model(), "2", groups=[0, 0, 1])
 
 
 def test_activations_do_not_outlive_the_step():
