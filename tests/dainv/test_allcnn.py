@@ -76,6 +76,7 @@ def test_batch_norm_follows_every_convolution():
     model = AllCNNC(batch_norm=True, width=0.1)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [n.num_features for n in norms] == [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert {(n.eps, n.momentum) for n in norms} == {(1.001e-5, 0.01)}  # of the library of the time
     assert not any(isinstance(m, nn.BatchNorm2d) for m in AllCNNC(width=0.1).modules())
 
 

@@ -20,6 +20,14 @@ def test_the_order_follows_from_seed_and_step_alone():
     assert ViewSampler(10, 3, seed=6).indices(0).tolist() != orders[0]
 
 
+def test_runs_with_neighbouring_seeds_share_no_pass():
+    def passes(seed):
+        sampler = ViewSampler(12, 4, seed)
+        return {tuple(torch.cat([sampler.indices(3 * p + s) for s in range(3)]).tolist()) for p in range(5)}
+
+    assert not passes(0) & passes(1)
+
+
 def test_no_batch_holds_an_image_twice_where_the_pass_is_no_multiple():
     sampler = ViewSampler(10, 4, seed=0)
     for step in range(50):
