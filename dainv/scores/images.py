@@ -9,7 +9,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+)
 
 from dainv.data import ImageSplit, StreamedSplit
 
@@ -90,6 +98,7 @@ class _OfLoader:
                 yield from wanted.split(size)
             if place >= stop:
                 return
+        raise ValueError(f"images: the loader ended after {place} of the {len(self)} images of its data set")
 
 
 def _images_of(batch: object) -> Tensor:
@@ -127,10 +136,7 @@ def image_source(
     elif isinstance(images, DataLoader):
         if not hasattr(images.dataset, "__len__"):
             raise ValueError("images: expected a loader of a data set with a length; it is read more than once")
-        if isinstance(images.sampler, RandomSampler):
-            raise ValueError("images: the loader shuffles; expected the same order every time (shuffle=False)")
-        if images.drop_last:
-            raise ValueError("images: the loader leaves out the last images; expected drop_last=False")
+        _check_order(images)
         if order is not None:
             raise ValueError("labels: expected images as a tensor or a Dataset, which can be read class by class")
         source = _OfLoader(images)
@@ -141,6 +147,16 @@ def image_source(
     if len(source) < 2:
         raise ValueError(f"images: expected at least 2 to compare, got {len(source)}")
     return source
+
+
+def _check_order(loader: DataLoader[Any]) -> None:
+    if isinstance(loader.sampler, RandomSampler):
+        raise ValueError("images: the loader shuffles; expected the same order every time (shuffle=False)")
+    if loader.drop_last or getattr(loader.batch_sampler, "drop_last", False):
+        raise ValueError("images: the loader leaves out the last images; expected drop_last=False")
+    by_index = not isinstance(loader.dataset, IterableDataset)
+    if by_index and not (isinstance(loader.sampler, SequentialSampler) and type(loader.batch_sampler) is BatchSampler):
+        raise ValueError("images: the loader has a sampler of its own; expected each image once: give it a Subset")
 
 
 def check_form(images: Tensor) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import dainv
 from dainv.scores import engine
@@ -137,6 +137,16 @@ def test_the_model_comes_back_as_it_was(net, images):
     assert not net[1]._forward_hooks
 
 
+class EndsEarly(IterableDataset):
+    """Says that it has five images and gives three."""
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        return iter(torch.rand(3, 3, 8, 8))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -150,6 +160,9 @@ def test_the_model_comes_back_as_it_was(net, images):
         ({"repeats": 0}, "repeats"),
         ({"batch_size": 0}, "batch_size"),
         ({"images": DataLoader(torch.rand(4, 3, 8, 8), shuffle=True)}, "shuffle"),
+        ({"images": DataLoader(torch.rand(4, 3, 8, 8), sampler=range(3))}, "sampler of its own"),
+        ({"images": DataLoader(torch.rand(4, 3, 8, 8), batch_sampler=[[0, 1]])}, "sampler of its own"),
+        ({"images": DataLoader(EndsEarly(), batch_size=2)}, "ended after 3 of the 5"),
         ({"images": DataLoader(torch.rand(4, 3, 8, 8), drop_last=True)}, "drop_last"),
     ],
 )
