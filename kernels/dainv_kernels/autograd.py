@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from dainv_kernels import closed_form, registration
+from dainv_kernels import registration
+from dainv_kernels.derivatives import loss_gradient
 from dainv_kernels.groups import Segments
 from dainv_kernels.layout import rows_like
 
@@ -53,7 +54,7 @@ def gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tenso
     features, *tensors, sums, mean_offset = ctx.saved_tensors
     segments = Segments.of(tensors, ctx.views)
     if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
-        return closed_form.differentiable_gradient(grad_loss, features.flatten(1), segments).reshape(features.shape)
+        return loss_gradient(grad_loss, features, segments)
     if buffer is not None and _is_writable(buffer, features):
         registration.differentiate(
             grad_loss, features, segments, sums, mean_offset, ctx.backend, upstream=buffer, out=buffer
@@ -121,8 +122,7 @@ def relu_gradient(
             return None, None
         grad = torch.ops.aten.threshold_backward(grad_activation, activation, 0)
     elif torch.is_grad_enabled():
-        grad = closed_form.differentiable_gradient(grad_loss, activation.flatten(1), segments)
-        grad = grad.reshape(activation.shape)
+        grad = loss_gradient(grad_loss, activation, segments)
         if grad_activation is not None:
             grad = grad + grad_activation
         grad = grad * (activation > 0)
@@ -170,40 +170,3 @@ registration.relu_invariance.register_autograd(
     ),
     setup_context=save_relu,
 )
-
-
-def pairwise_mse(features: Tensor) -> Tensor:
-    """``(B, B)`` distances of features ``(B, ...)`` by the Triton kernels, differentiable."""
-    call = registration.pairwise_mse if torch.compiler.is_compiling() else _PairwiseMSE.apply
-    distances: Tensor = call(features)
-    return distances
-
-
-def _save_features(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _pairwise_vjp(ctx: Any, grad: Tensor) -> Tensor:
-    (features,) = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        symmetric = grad + grad.T
-        x = features.flatten(1).to(grad.dtype)
-        x = x - x[:1].detach()  # the difference of two samples does not contain what they share
-        gradient = (symmetric.sum(1, keepdim=True) * x - symmetric @ x) * (2 / x.shape[1])
-        return gradient.to(features.dtype).reshape(features.shape)
-    return registration.pairwise_mse_backward(grad, features)
-
-
-class _PairwiseMSE(torch.autograd.Function):
-    @staticmethod
-    def forward(features: Tensor) -> Tensor:
-        return registration.pairwise_mse(features)
-
-    setup_context = staticmethod(_save_features)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return _pairwise_vjp(ctx, *grads)
-
-
-registration.pairwise_mse.register_autograd(_pairwise_vjp, setup_context=_save_features)

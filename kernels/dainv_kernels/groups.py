@@ -54,7 +54,7 @@ class Groups:
 
     Build it with :meth:`from_ids` or :meth:`consecutive`. Every tensor has a size known beforehand and nothing is
     read back to the host, so that it can be made inside a CUDA graph or a compiled function. One that is made under
-    ``torch.inference_mode`` cannot be used in training, like any tensor that is.
+    ``torch.inference_mode`` serves in training too.
 
     Attributes:
         rows: ``(B,)`` int64, the samples sorted by group.
@@ -78,6 +78,7 @@ class Groups:
     views: int = 0
 
     @classmethod
+    @torch.inference_mode(False)  # whose tensors cannot be kept for a backward pass
     def from_ids(cls, ids: Tensor) -> Groups:
         """Groups from one integer id a sample, in any order, of any sizes.
 
@@ -107,6 +108,7 @@ class Groups:
         return cls(rows, bounds, starts_group.sum(), *_weights(bounds))
 
     @classmethod
+    @torch.inference_mode(False)  # whose tensors cannot be kept for a backward pass
     def consecutive(cls, n_groups: int, views: int, device: torch.device | str | None = None) -> Groups:
         """K groups of M samples each, one after the other: the batch of Section 2.3.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dainv_kernels import closed_form
 from dainv_kernels.groups import Segments
+from dainv_kernels.implementation import Gradient, Relu, Sums
 from dainv_kernels.layout import accumulator_dtype
 from dainv_kernels.native_build import BuildError, library
 
@@ -32,20 +33,14 @@ def why_not() -> str | None:
     return str(found) if isinstance(found, BuildError) else None
 
 
-def forward(
-    rows: Tensor,
-    segments: Segments,
-    activation: Tensor | None = None,
-    bias: Tensor | None = None,
-    inner: int = 1,
-    n_channels: int = 1,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As :func:`dainv_kernels.closed_form.forward`."""
+def forward(rows: Tensor, segments: Segments, relu: Relu | None = None) -> Sums:
+    """As :meth:`dainv_kernels.implementation.Implementation.forward`."""
+    activation, bias, inner, n_channels = relu or (None, None, 1, 1)
     dtype = accumulator_dtype(rows.dtype)
     channels = None if bias is None else bias.to(dtype).contiguous()
     functions = _functions(rows, activation, (channels, dtype))
     if functions is None:
-        return closed_form.forward(rows, segments, activation, bias, inner, n_channels)
+        return closed_form.forward(rows, segments, relu)
     tile = _tile(rows, 1)
     mean_offset = torch.empty(rows.shape[1], dtype=dtype, device=rows.device)
     partial = torch.empty(-(-rows.shape[1] // tile), 2, dtype=torch.float64, device=rows.device)
@@ -57,24 +52,16 @@ def forward(
     if not done:
         raise ValueError(_NO_GROUPS)
     _written(activation)
-    return loss, sums, mean_offset
+    return Sums(loss, sums, mean_offset)
 
 
-def backward(
-    grad_loss: Tensor,
-    rows: Tensor,
-    segments: Segments,
-    sums: Tensor,
-    mean_offset: Tensor,
-    out: Tensor,
-    upstream: Tensor | None = None,
-    relu: bool = False,
-) -> None:
-    """As :func:`dainv_kernels.closed_form.backward`."""
+def backward(rows: Tensor, segments: Segments, sums: Tensor, mean_offset: Tensor, gradient: Gradient) -> None:
+    """As :meth:`dainv_kernels.implementation.Implementation.backward`."""
+    grad_loss, out, upstream, relu = gradient
     factor = grad_loss.to(mean_offset.dtype)
     functions = _functions(rows, out, (upstream, rows.dtype), (factor, factor.dtype))
     if functions is None:
-        closed_form.backward(grad_loss, rows, segments, sums, mean_offset, out, upstream, relu)
+        closed_form.backward(rows, segments, sums, mean_offset, gradient)
         return
     largest = segments.views or int(segments.bounds.diff().max())
     done = functions.backward(

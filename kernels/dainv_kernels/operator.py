@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from dainv_kernels import autograd, distributed, reference
+from dainv_kernels import autograd, distributed, pairwise, reference
 from dainv_kernels.backends import choose_backend
 from dainv_kernels.groups import NORMALIZATIONS, Groups
 from dainv_kernels.layout import check_features, sample_rows
@@ -30,7 +30,8 @@ def invariance_loss(
 
     Args:
         features: ``(B, ...)`` activations; float16, bfloat16, float32 or float64, in any layout. B is the number of
-            samples, D the number of features of each.
+            samples, D the number of features of each. Read where they lie if each sample is dense in itself, as in
+            channels_last or a slice of a batch; otherwise (every other pixel, broadcast channels) from a copy.
         groups: ``(B,)`` integer ids (source images, class labels, ...) in any order, or a
             :class:`~dainv_kernels.Groups`, which several layers can share.
         normalization: ``"pairs"``, means over distinct pairs, which depends neither on B nor on the group size as the
@@ -141,7 +142,7 @@ def pairwise_mse(features: Tensor, *, backend: str = "auto") -> Tensor:
         raise ValueError(f"backend: expected 'auto', 'reference' or 'triton-pairwise', got {backend!r}")
     if choose_backend(backend, features) == "reference":
         return reference.pairwise_mse(sample_rows(features))
-    return autograd.pairwise_mse(features)
+    return pairwise.pairwise_mse(features)
 
 
 def _check_bias(bias: Tensor, x: Tensor) -> None:

@@ -20,15 +20,15 @@ def _differences(rows: Tensor) -> Iterator[Tensor]:
         yield columns[:, None] - columns[None, :]
 
 
-class _PairwiseMSE(torch.autograd.Function):
-    """Eq. 1 for all pairs; by hand only so that the (B, B, D) differences are never kept for the backward pass."""
+class _SquaredDistances(torch.autograd.Function):
+    """Of all pairs; by hand only so that the (B, B, D) differences are never kept for the backward pass."""
 
     @staticmethod
     def forward(rows: Tensor) -> Tensor:
         distances = rows.new_zeros(len(rows), len(rows))
         for difference in _differences(rows):
             distances += difference.square().sum(-1)
-        return distances / rows.shape[1]
+        return distances
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -39,13 +39,18 @@ class _PairwiseMSE(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         symmetric = grads[0] + grads[0].T
         columns = [(symmetric[:, :, None] * difference).sum(1) for difference in _differences(rows)]
-        return torch.cat(columns, dim=1) * (2 / rows.shape[1])
+        return 2 * torch.cat(columns, dim=1)
+
+
+def _squared_distances(rows: Tensor) -> Tensor:
+    """``(B, B)``, the sum over features of the squared difference of every two rows."""
+    distances: Tensor = _SquaredDistances.apply(rows.to(accumulator_dtype(rows.dtype)))
+    return distances
 
 
 def pairwise_mse(rows: Tensor) -> Tensor:
     """Eq. 1 for all pairs of rows ``(B, D)``; see :func:`dainv_kernels.pairwise_mse`."""
-    distances: Tensor = _PairwiseMSE.apply(rows.to(accumulator_dtype(rows.dtype)))
-    return distances
+    return _squared_distances(rows) / rows.shape[1]
 
 
 def invariance_loss(rows: Tensor, ids: Tensor, normalization: str) -> Tensor:
@@ -57,13 +62,14 @@ def invariance_loss(rows: Tensor, ids: Tensor, normalization: str) -> Tensor:
         normalization: ``"pairs"`` (means over distinct pairs) or ``"printed"`` (the equation as printed).
 
     Returns:
-        0-d loss; 0 where no group has a pair or all samples are equal.
+        0-d loss; 0 where no group has a pair or all samples are equal, up to squares that are no normal numbers.
     """
-    distances = pairwise_mse(rows)
+    squares = _squared_distances(rows)
+    distances = squares.double()  # d without the 1 / D of Eq. 1, which cancels
     batch = len(ids)
-    same_group = (ids[:, None] == ids[None, :]).to(distances.dtype)
+    same_group = (ids[:, None] == ids[None, :]).double()
     if normalization == "pairs":
-        distinct = 1 - torch.eye(batch, dtype=distances.dtype, device=distances.device)
+        distinct = 1 - torch.eye(batch, dtype=torch.float64, device=rows.device)
         same_pairs = (same_group * distinct).sum()
         numerator = (same_group * distances).sum() / same_pairs.clamp(min=1)
         denominator = distances.sum() / distinct.sum()
@@ -73,5 +79,7 @@ def invariance_loss(rows: Tensor, ids: Tensor, normalization: str) -> Tensor:
         denominator = distances.sum() / batch**2
     else:
         raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
-    no_structure = denominator == 0  # a dead or constant layer; NaN is not equal to 0 and passes through
-    return torch.where(no_structure, numerator * 0, numerator / torch.where(no_structure, 1, denominator))
+    total = distances.sum() / (2 * batch)  # T, the sum of squares around the batch mean
+    no_structure = total < torch.finfo(squares.dtype).tiny  # a dead or constant layer; NaN passes through
+    loss = torch.where(no_structure, numerator * 0, numerator / torch.where(no_structure, 1, denominator))
+    return loss.to(squares.dtype)

@@ -1,4 +1,4 @@
-"""The closed form as torch operators, which compilers and ``torch.library.opcheck`` know.
+"""The loss and its gradient as torch operators, which compilers and ``torch.library.opcheck`` know.
 
 Features come in their own shape and layout and are viewed as rows here; ``segments`` are the tensors of
 :class:`dainv_kernels.groups.Segments`, ``views`` is the last of its fields.
@@ -7,38 +7,35 @@ Features come in their own shape and layout and are viewed as rows here; ``segme
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dainv_kernels import closed_form, native
 from dainv_kernels.groups import Segments
+from dainv_kernels.implementation import Gradient, Implementation, Relu, Sums
 from dainv_kernels.layout import accumulator_dtype, channel_of_column, copied_rows, rows_like, write_rows
 
-Sums = tuple[Tensor, Tensor, Tensor]
 
-
-def _implementation(backend: str) -> ModuleType:
+def _of(backend: str) -> Implementation:
     if backend in ("torch", "native"):
         return closed_form if backend == "torch" else native
-    from dainv_kernels import triton_closed_form, triton_pairwise  # imported late: there may be no Triton
+    from dainv_kernels import gpu  # imported late: there may be no Triton
 
-    return triton_pairwise if backend == "triton-pairwise" else triton_closed_form
+    return gpu.pairwise if backend == "triton-pairwise" else gpu.closed_form
 
 
-def activate(
-    features: Tensor, bias: Tensor | None, activation: Tensor, segments: Segments, backend: str
-) -> tuple[Tensor, Tensor, Tensor]:
+def activate(features: Tensor, bias: Tensor | None, activation: Tensor, segments: Segments, backend: str) -> Sums:
     """ReLU of features plus bias into a tensor of their shape, which may be the features; and the loss of that."""
     rows = copied_rows(features, activation)  # in the order of what the backward pass will look at
     target = rows_like(activation, activation)
     into = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) if target is None else target
     bias = None if bias is None else bias.contiguous()
-    results = _implementation(backend).forward(rows, segments, into, bias, *channel_of_column(activation))
+    found = _of(backend).forward(rows, segments, Relu(into, bias, *channel_of_column(activation)))
     if target is None:
         write_rows(into, activation, activation)
-    return results
+    return found
 
 
 def differentiate(
@@ -55,7 +52,7 @@ def differentiate(
     """Gradient in the shape and, where it is dense, the layout of the features.
 
     Args:
-        grad_loss: see :func:`dainv_kernels.closed_form.backward`.
+        grad_loss: 0-d upstream gradient of the loss.
         features: ``(B, ...)``.
         segments: the groups.
         sums: from the forward pass.
@@ -66,35 +63,21 @@ def differentiate(
         out: where to write; may be ``upstream``.
     """
     rows = copied_rows(features, features)
-    gradient = torch.empty_like(features) if out is None else out
-    target = rows_like(gradient, features)
+    result = torch.empty_like(features) if out is None else out
+    target = rows_like(result, features)
     into = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) if target is None else target
     upstream = None if upstream is None else copied_rows(upstream, features)
-    _implementation(backend).backward(grad_loss, rows, segments, sums, mean_offset, into, upstream, relu)
+    gradient = Gradient(grad_loss, into, upstream, relu)
+    _of(backend).backward(rows, segments, sums, mean_offset, gradient)
     if target is None:
-        write_rows(into, gradient, features)
-    return gradient
+        write_rows(into, result, features)
+    return result
 
 
 @torch.library.custom_op("dainv::invariance", mutates_args=())
 def invariance(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, its two sums of squares and the batch mean; see :func:`dainv_kernels.closed_form.forward`."""
-    return _implementation(backend).forward(copied_rows(features, features), Segments.of(segments, views))
-
-
-@invariance.register_fake
-def _(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty_sums(features, backend)
-
-
-def _empty_sums(features: Tensor, backend: str) -> Sums:
-    dtype = accumulator_dtype(features.dtype)
-    n_means = 0 if backend == "triton-pairwise" else features.numel() // features.shape[0]
-    return (
-        features.new_empty((), dtype=dtype),
-        features.new_empty(2, dtype=torch.float64),
-        features.new_empty(n_means, dtype=dtype),
-    )
+    """Loss, its two sums of squares and the batch mean; see :class:`dainv_kernels.implementation.Sums`."""
+    return _of(backend).forward(copied_rows(features, features), Segments.of(segments, views))
 
 
 @torch.library.custom_op("dainv::relu_invariance", mutates_args=())
@@ -104,13 +87,6 @@ def relu_invariance(
     """ReLU of the features plus bias, and what :func:`invariance` gives for it."""
     activation = torch.empty_like(features)
     return activation, *activate(features, bias, activation, Segments.of(segments, views), backend)
-
-
-@relu_invariance.register_fake
-def _(
-    features: Tensor, bias: Tensor | None, segments: Sequence[Tensor], views: int, backend: str
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(features), *_empty_sums(features, backend)
 
 
 @torch.library.custom_op("dainv::invariance_backward", mutates_args=())
@@ -131,46 +107,25 @@ def invariance_backward(
     )
 
 
-@invariance_backward.register_fake
-def _(
-    grad_loss: Tensor,
-    features: Tensor,
-    segments: Sequence[Tensor],
-    sums: Tensor,
-    mean_offset: Tensor,
-    upstream: Tensor | None,
-    relu: bool,
-    views: int,
-    backend: str,
-) -> Tensor:
-    return torch.empty_like(features)
+# What comes out by shape and dtype alone.
 
 
-@torch.library.custom_op("dainv::pairwise_mse", mutates_args=())
-def pairwise_mse(features: Tensor) -> Tensor:
-    """Eq. 1 for all pairs; see :func:`dainv_kernels.triton_pairwise.pairwise_mse`."""
-    from dainv_kernels import triton_pairwise
-
-    return triton_pairwise.pairwise_mse(copied_rows(features, features))
-
-
-@pairwise_mse.register_fake
-def _(features: Tensor) -> Tensor:
-    return features.new_empty(features.shape[0], features.shape[0], dtype=accumulator_dtype(features.dtype))
-
-
-@torch.library.custom_op("dainv::pairwise_mse_backward", mutates_args=())
-def pairwise_mse_backward(grad_distances: Tensor, features: Tensor) -> Tensor:
-    """Gradient of the features; see :func:`dainv_kernels.triton_pairwise.pairwise_mse_backward`."""
-    from dainv_kernels import triton_pairwise
-
-    gradient = torch.empty_like(features)
-    write_rows(
-        triton_pairwise.pairwise_mse_backward(grad_distances, copied_rows(features, features)), gradient, features
+@invariance.register_fake
+def _empty_sums(features: Tensor, _segments: Sequence[Tensor], _views: int, backend: str) -> Sums:
+    dtype = accumulator_dtype(features.dtype)
+    n_means = 0 if backend == "triton-pairwise" else features.numel() // features.shape[0]
+    return Sums(
+        features.new_empty((), dtype=dtype),
+        features.new_empty(2, dtype=torch.float64),
+        features.new_empty(n_means, dtype=dtype),
     )
-    return gradient
 
 
-@pairwise_mse_backward.register_fake
-def _(grad_distances: Tensor, features: Tensor) -> Tensor:
+@relu_invariance.register_fake
+def _(features: Tensor, _bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.empty_like(features), *_empty_sums(features, *rest)
+
+
+@invariance_backward.register_fake
+def _(_grad_loss: Tensor, features: Tensor, *_rest: Any) -> Tensor:
     return torch.empty_like(features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -43,6 +44,8 @@ def runs_triton_on(device: torch.device) -> str | None:
     """None, or why Triton is not expected to run there; never asked of the package, which could be wrong."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed (its wheels are for Linux)"
+    if tuple(map(int, importlib.metadata.version("triton").split(".")[:2])) < (3, 4):
+        return "Triton before 3.4 is not used"
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         return "Triton kernels run on the GPU here, not in the interpreter"
     return None

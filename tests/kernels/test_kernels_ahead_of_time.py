@@ -10,8 +10,10 @@ import importlib.metadata
 import importlib.util
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,16 +33,19 @@ FEW = [
     for operation in ("bias + ReLU + loss", "ReLU + loss by pairs", "distances")
 ]
 COMPILED = {target: VARIANTS if target == "sm_90" else FEW for target in TARGETS}
+# In processes side by side, where nothing is compiled twice: no kernel by pairs is one of the closed form.
+BY_PAIRS = [variant for variant in VARIANTS if "pairs" in variant.operation or variant.operation == "distances"]
+CLOSED_FORM = [variant for variant in VARIANTS if variant not in BY_PAIRS]
+PARTS = [("sm_90", CLOSED_FORM), ("sm_90", BY_PAIRS), ("sm_80", FEW), ("gfx942", FEW)]
 
 
 @pytest.fixture(scope="module")
-def kernels() -> list[KernelResources]:
+def kernels() -> Iterator[list[KernelResources]]:
     """Compiled by other processes: this one has its kernels in Triton's interpreter, which has nothing to compile."""
-    return [
-        kernel
-        for target, variants in COMPILED.items()
-        for kernel in measure_resources([target], variants=variants)["kernels"]
-    ]
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(os.cpu_count()) as pool:
+        patch.setenv("TRITON_DEFAULT_FP_FUSION", "0")  # as in later versions: launches ask for what they want
+        parts = pool.map(lambda part: measure_resources([part[0]], variants=part[1])["kernels"], PARTS)
+        yield [kernel for part in parts for kernel in part]
 
 
 def on(target: str, kernels: list[KernelResources]) -> Iterator[tuple[str, Compiled]]:

@@ -10,6 +10,8 @@ from kernels_truth import truth
 from torch import Tensor
 
 from dainv_kernels import Groups, closed_form, native
+from dainv_kernels.blocks import Plan
+from dainv_kernels.tiles import Tiles
 
 K, M = 16, 8
 IDS = torch.arange(K).repeat_interleave(M)
@@ -51,8 +53,8 @@ def test_wide_layer(
 
 def test_the_layer_is_wide_enough(wide: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
     assert wide[0].shape[1] > 2 * native._tile(wide[0].float(), largest=1)
-    plan = closed_form._plan(Groups.consecutive(K, M).segments("pairs"))
-    tiles = closed_form._Tiles(wide[0], plan, closed_form._FORWARD)
+    plan = Plan.of(Groups.consecutive(K, M).segments("pairs"))
+    tiles = Tiles(wide[0], plan, closed_form._FORWARD)
     widths = [tile.shape[1] for tile in tiles.of(wide[0])]
     assert len(widths) == 3
     assert widths[-1] < widths[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from kernels_checks import DTYPES, evaluate
-from kernels_inputs import CONSECUTIVE, PARTITIONS, B, D, K, M, consecutive_groups, noise, shuffled
+from kernels_inputs import CONSECUTIVE, PARTITIONS, B, D, K, M, consecutive_groups, grouped, noise, shuffled
+from kernels_truth import truth
 from torch import Tensor
 
 from dainv_kernels import Groups, invariance_loss
@@ -42,6 +43,41 @@ def test_a_constant_layer_has_no_loss_and_no_gradient(
 ) -> None:
     x = torch.full((B, D), value, dtype=dtype, device=device)
     assert_exactly_zero(evaluate(x, shuffled(CONSECUTIVE).to(device), backend))
+
+
+# Of both dtypes: T is just too small to be told from 0, and next to nothing.
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e-22), (torch.float32, 1e-40), (torch.float64, 1e-157)])
+def test_squares_that_are_no_normal_numbers_count_as_nothing(
+    backend: str, device: torch.device, dtype: torch.dtype, size: float
+) -> None:
+    ids = shuffled(CONSECUTIVE).to(device)
+    x = (noise(B, D) * size).to(device, dtype)
+    assert_exactly_zero(evaluate(x, ids, backend))
+    assert_exactly_zero(evaluate(x, consecutive_groups(device), backend))
+    x.requires_grad_()
+    loss = invariance_loss(x, ids, backend=backend)
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    assert_exactly_zero((loss.detach(), gradient.detach()))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 2.0**-60), (torch.float64, 2.0**-500)])
+def test_squares_that_are_small_but_normal_numbers_count(
+    backend: str, device: torch.device, dtype: torch.dtype, size: float
+) -> None:
+    x = grouped(CONSECUTIVE, D).to(device, dtype) * size
+    expected = truth(x.cpu().double() / size, CONSECUTIVE)[0]  # the loss has no unit
+    assert abs(evaluate(x, CONSECUTIVE.to(device), backend)[0].item() / expected.item() - 1) <= 1e-5
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-21, 1e-22, 1e-23])
+def test_no_loss_is_negative_where_squares_within_groups_are_nothing(
+    backend: str, device: torch.device, size: float
+) -> None:
+    x = grouped(CONSECUTIVE, D).float().to(device) * size
+    x[:M] += 1e-10  # so that the batch is not constant
+    loss, gradient = evaluate(x, CONSECUTIVE.to(device), backend)
+    assert 0 <= loss <= 1e-12
+    assert gradient.isfinite().all()
 
 
 @normalizations

@@ -6,6 +6,7 @@ import itertools
 import os
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -58,6 +59,7 @@ def work(rank: int) -> dict[str, Any]:
             found[str(case)] = case.on(rank, world if case.ranks == RANKS else two)
     found["again"] = CASES[0].on(rank, two) if rank < 2 else {}
     found["errors"] = _errors(rank, world)
+    found["exchanged"] = [_exchanged(features, world) for features in (noise(4, 7), noise(4, 7), noise(4, 7, 1))]
     found["compiled"] = _compiled(rank, world)
     return found
 
@@ -69,6 +71,8 @@ def _errors(rank: int, world: distributed.ProcessGroup) -> list[str]:
         lambda: torch.func.grad(lambda x: invariance_loss(x, ids, process_group=world))(x),
         lambda: invariance_loss(x, ids, backend="reference", process_group=world),
         lambda: invariance_loss(x, ids, process_group="gloo"),  # type: ignore[arg-type]
+        lambda: invariance_loss(noise(4, 9 + rank), ids, process_group=world),
+        lambda: relu_invariance(noise(4, *((6, 2) if rank else (3, 4))), ids, process_group=world),
     ]
     errors = []
     for call in calls:
@@ -76,6 +80,13 @@ def _errors(rank: int, world: distributed.ProcessGroup) -> list[str]:
             call()
         errors.append(f"{error.type.__name__}: {error.value}")
     return errors
+
+
+def _exchanged(features: Tensor, world: distributed.ProcessGroup) -> list[int]:
+    """The numbers that a call sends at a time."""
+    with mock.patch.object(distributed, "all_gather_into_tensor", wraps=distributed.all_gather_into_tensor) as gather:
+        invariance_loss(features, torch.tensor([0, 0, 1, 1]), process_group=world)
+    return [call.args[1].numel() for call in gather.call_args_list]
 
 
 def _compiled(rank: int, world: distributed.ProcessGroup) -> dict[str, Tensor]:
@@ -166,11 +177,19 @@ def test_the_loss_equals_that_of_one_process_with_every_sample(found: list[dict[
 
 def test_what_cannot_be_joined_is_refused_by_name(found: list[dict[str, Any]]) -> None:
     for one in found:
-        twice, func, pairs, kind = one["errors"]
+        twice, func, pairs, kind, features, order = one["errors"]
         assert twice == func
         assert twice.startswith("RuntimeError: the invariance loss of several processes has first derivatives only")
         assert pairs.startswith("ValueError: backend: 'reference' compares pairs")
         assert kind == "TypeError: process_group: expected None or a torch.distributed.ProcessGroup, got str"
+        same = "ValueError: features: expected samples of the same shape in every process, got"
+        assert features == f"{same} (9,), (10,), (11,) by rank"
+        assert order == f"{same} (3, 4), (6, 2), (6, 2) by rank"
+
+
+def test_shapes_are_compared_once_and_sums_exchanged_once_a_call(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        assert one["exchanged"] == [[8, 4 + 7], [4 + 7], [8, 4 + 7]]
 
 
 def test_compiled_code_breaks_its_graph_and_gives_the_same(found: list[dict[str, Any]]) -> None:

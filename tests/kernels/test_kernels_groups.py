@@ -79,6 +79,18 @@ def test_layers_of_any_size_and_dtype_share_one_groups_object(backend: str, devi
     assert all(map(torch.equal, before, [groups.rows, groups.bounds, groups.n_groups]))
 
 
+@pytest.mark.parametrize("kind", ["consecutive", "shuffled"])
+def test_groups_made_in_inference_mode_serve_in_training(backend: str, device: torch.device, kind: str) -> None:
+    ids = CONSECUTIVE if kind == "consecutive" else shuffled(CONSECUTIVE)
+    x = grouped(ids, 5).float().to(device)
+    with torch.inference_mode():
+        groups = consecutive_groups(device) if kind == "consecutive" else Groups.from_ids(ids.to(device).clone())
+        loss = invariance_loss(x, groups, backend=backend)
+    trained, gradient = evaluate(x, groups, backend)
+    assert_near((trained, gradient), truth(x, ids, upstream=UPSTREAM), x.dtype)
+    assert torch.equal(trained, loss)
+
+
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_ids_of_any_integer_dtype(device: torch.device, dtype: torch.dtype) -> None:
     ids = shuffled(CONSECUTIVE)

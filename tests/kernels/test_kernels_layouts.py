@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from kernels_checks import assert_true, evaluate
-from kernels_inputs import D, noise, shuffled
+from kernels_inputs import D, grouped, noise, shuffled
 from torch import Tensor
 
 from dainv_kernels import Groups
@@ -93,3 +93,11 @@ def test_features_are_viewed_and_not_copied(device: torch.device, layout: str) -
     assert rows.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
     assert rows.shape == (B, x[0].numel())
     assert rows.stride(1) == 1
+
+
+def test_rows_further_apart_than_32_bits_count(backend: str, device: torch.device) -> None:
+    ids, apart = torch.tensor([0, 1, 0, 1, 1]), 2**29 + 8
+    memory = torch.empty(4 * apart + D, dtype=torch.bfloat16, device=device)  # of which a few pages are ever touched
+    far = memory.as_strided((5, D), (apart, 1))
+    far.copy_(grouped(ids, D))
+    assert_true(far, ids.to(device), backend)

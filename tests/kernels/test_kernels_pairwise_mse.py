@@ -13,8 +13,8 @@ from kernels_inputs import noise
 from kernels_truth import pair_distances
 from torch import Tensor
 
+from dainv_kernels import pairwise
 from dainv_kernels import pairwise_mse as pairwise_mse_by
-from dainv_kernels import registration
 
 INPUTS = {
     "rows": noise(11, 97),
@@ -108,8 +108,8 @@ def test_operators_are_registered_soundly(device: torch.device) -> None:
     if reason := runs_triton_on(device):
         pytest.skip(reason)
     x = noise(5, 3, 2).float().to(device)
-    torch.library.opcheck(registration.pairwise_mse, (x.requires_grad_(),))
-    torch.library.opcheck(registration.pairwise_mse_backward, (noise(5, 5).float().to(device), x.detach()))
+    torch.library.opcheck(pairwise.operator, (x.requires_grad_(),))
+    torch.library.opcheck(pairwise.operator_backward, (noise(5, 5).float().to(device), x.detach()))
 
 
 def test_a_backend_without_pairs_is_refused() -> None:

@@ -24,6 +24,7 @@ from kernels_truth import pair_distances, truth
 from torch import Tensor
 
 from dainv_kernels import Groups
+from dainv_kernels.implementation import Gradient, Relu
 
 normalizations = pytest.mark.parametrize("normalization", ["pairs", "printed"])
 kinds = pytest.mark.parametrize("kind", ["consecutive", "ids"])
@@ -32,9 +33,9 @@ bad_values = pytest.mark.parametrize("value", [float("nan"), float("inf"), float
 
 @pytest.fixture
 def kernels(triton: str) -> ModuleType:
-    from dainv_kernels import triton_pairwise
+    from dainv_kernels.gpu import pairwise
 
-    return triton_pairwise
+    return pairwise
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def evaluate(
     segments = groups.segments(normalization)
     loss, sums, mean_offset = kernels.forward(x, segments)
     gradient = torch.full(x.shape, float("nan"), dtype=x.dtype, device=x.device)
-    kernels.backward(torch.full_like(loss, upstream), x, segments, sums, mean_offset, gradient)
+    kernels.backward(x, segments, sums, mean_offset, Gradient(torch.full_like(loss, upstream), gradient))
     assert loss.dtype == result_dtype(x.dtype)
     return loss, gradient
 
@@ -201,13 +202,14 @@ def test_relu_of_features_and_of_gradients(kernels: ModuleType, device: torch.de
     x, segments = grouped(ids, 96).float().to(device), Groups.from_ids(ids.to(device)).segments("pairs")
     bias = noise(6, seed=3).float().to(device) if with_bias else None
     activation = torch.empty_like(x)
-    loss, *for_backward = kernels.forward(x, segments, activation, bias, 1, 6)
+    loss, *for_backward = kernels.forward(x, segments, Relu(activation, bias, 1, 6))
     assert torch.equal(activation, (x if bias is None else x + bias.repeat(16)).relu())
     upstream = torch.full((B, 100), float("nan"), device=device)[:, :96]  # as the next layer may have left it
     upstream.copy_(noise(B, 96, seed=4))
     true_loss, true_gradient = truth(activation, ids, upstream=UPSTREAM)
     true_gradient = (true_gradient + upstream.cpu()) * (activation > 0).cpu()
-    kernels.backward(torch.full_like(loss, UPSTREAM), activation, segments, *for_backward, upstream, upstream, True)
+    gradient = Gradient(torch.full_like(loss, UPSTREAM), upstream, upstream, relu=True)
+    kernels.backward(activation, segments, *for_backward, gradient)
     assert_near((loss, upstream), (true_loss, true_gradient), x.dtype)
 
 

@@ -7,7 +7,7 @@ import torch
 from kernels_checks import assert_true, evaluate
 from kernels_inputs import grouped, ids_of_sizes, shuffled
 
-from dainv_kernels import Groups, relu_invariance, triton_closed_form
+from dainv_kernels import Groups, relu_invariance
 
 D = 7
 IDS = {
@@ -26,8 +26,10 @@ def groups_of(partition: str, device: torch.device) -> Groups:
 @pytest.mark.parametrize("partition", ["consecutive", "shuffled", "ragged"])
 def test_there_are_several_splits(triton: str, device: torch.device, partition: str) -> None:
     groups = groups_of(partition, device)
-    launch = triton_closed_form.launch_forward(D, torch.float32, groups.views)
-    assert triton_closed_form.splits(len(groups), D, groups.views, launch) > 2
+    from dainv_kernels.gpu.tiles import forward_grid, forward_tile
+
+    tile = forward_tile(D, torch.float32, groups.views)
+    assert forward_grid(tile, len(groups), D, groups.views)[1] > 2
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])

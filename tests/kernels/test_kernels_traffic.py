@@ -20,7 +20,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 import triton
 import triton.language as tl
 
-from dainv_kernels import triton_closed_form, triton_pairwise
+from dainv_kernels.gpu import pairwise, tiles
 
 D = 112  # aligned rows; two tiles of columns or more, the last of them not full
 GROUPINGS: dict[str, Callable[[], Groups]] = {
@@ -36,8 +36,8 @@ GROUPINGS: dict[str, Callable[[], Groups]] = {
 
 @pytest.fixture(autouse=True)
 def _tiles_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_closed_form, "interpreted", lambda: False)
-    monkeypatch.setattr(triton_pairwise, "interpreted", lambda: False)
+    monkeypatch.setattr(tiles, "interpreted", lambda: False)
+    monkeypatch.setattr(pairwise, "interpreted", lambda: False)
 
 
 @pytest.fixture(params=GROUPINGS)
