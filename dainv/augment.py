@@ -27,7 +27,8 @@ PARAMETERS = (
     "brightness",  # added
     "contrast",  # factor on the deviation from each channel's mean
 )
-_IDENTITY = {"zoom_rows": 1.0, "zoom_columns": 1.0, "contrast": 1.0}
+# What leaves an image as it is.
+IDENTITY = {**dict.fromkeys(PARAMETERS, 0.0), "zoom_rows": 1.0, "zoom_columns": 1.0, "contrast": 1.0}
 TRANSFORMATIONS = {
     "rotation": ("rotation",),
     "shift": ("shift_rows", "shift_columns"),
@@ -88,12 +89,19 @@ class Augmentation:
         Returns:
             ``(n, 9)`` float32 in the order and units of :data:`PARAMETERS`.
         """
-        uniform = torch.rand(n, len(PARAMETERS), generator=generator, device=device)
+        return self.parameters_of(draw_uniform(n, generator, device))
+
+    def parameters_of(self, uniform: Tensor) -> Tensor:
+        """The parameters that numbers between 0 and 1 stand for, one for one.
+
+        Args:
+            uniform: ``(n, 9)`` from :func:`draw_uniform`.
+        """
         drawn = torch.empty_like(uniform)
         for column, name in enumerate(PARAMETERS):
             u = uniform[:, column]
             if name not in self.ranges:
-                drawn[:, column] = _IDENTITY.get(name, 0.0)
+                drawn[:, column] = IDENTITY[name]
                 continue
             low, high = self.ranges[name]
             if name == "flip" or self.draw == "extremes":
@@ -116,6 +124,8 @@ class Augmentation:
         Returns:
             New images of the same shape and dtype; in [0, 1] where brightness or contrast changed.
         """
+        if images.dtype in (torch.float16, torch.bfloat16):  # too few digits for the positions of pixels
+            return self.apply(images.float(), parameters).to(images.dtype)
         parameter = dict(zip(PARAMETERS, parameters.to(images).unbind(1), strict=True))
         if self.ranges.keys() - {"brightness", "contrast"}:
             images = _warp(images, parameter, self.interpolation, self.off_centre)
@@ -143,6 +153,11 @@ class Augmentation:
         if not self.ranges:
             return images
         return self.apply(images, self.parameters(len(images), generator, images.device))
+
+
+def draw_uniform(n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None) -> Tensor:
+    """``(n, 9)`` float32 numbers between 0 and 1: what :meth:`Augmentation.parameters_of` makes parameters of."""
+    return torch.rand(n, len(PARAMETERS), generator=generator, device=device)
 
 
 def _warp(images: Tensor, parameter: dict[str, Tensor], interpolation: str, off_centre: bool) -> Tensor:

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 Result = TypeVar("Result")
 
+# From then on a graph finds the generators that are drawn from, and torch warns of whoever names them.
+_FINDS_GENERATORS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14)
+
 
 class CaptureError(Exception):
     """A step that cannot be recorded; says why. Nothing has changed."""
@@ -73,8 +76,9 @@ class CapturedStep(Generic[Result]):
         torch.cuda.current_stream().wait_stream(stream)
         spare = [(generator, generator.clone_state()) for generator in (*before.generators, *others)]
         graph = torch.cuda.CUDAGraph()
-        for generator in before.generators:
-            graph.register_generator_state(generator)
+        if not _FINDS_GENERATORS:
+            for generator in before.generators:
+                graph.register_generator_state(generator)
         try:
             # Runs nothing. Other threads may allocate meanwhile: that of a DataLoader pins the memory of its batches.
             # The outer context: a recording that is broken off leaves its stream the current one.

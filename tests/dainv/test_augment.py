@@ -201,3 +201,13 @@ def test_schemes_know_what_they_are_made_of():
         dainv.augmentation("light").alone("rotation")
     with pytest.raises(dainv.UserError, match="no transformation 'spin'"):
         at_strength("spin", 1)
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float16, 2**-11), (torch.bfloat16, 2**-8)])
+def test_half_precision_rounds_the_pixels_and_not_their_positions(dtype, rounding):
+    scheme = dainv.augmentation("heavier")
+    batch = images(2, 224, 224).float().to(dtype)
+    parameters = scheme.parameters(2, torch.Generator().manual_seed(0))
+    made = scheme.apply(batch, parameters)
+    assert made.dtype == dtype
+    torch.testing.assert_close(made.float(), scheme.apply(batch.float(), parameters), rtol=rounding, atol=0)
