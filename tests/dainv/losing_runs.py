@@ -1,4 +1,4 @@
-"""Runs `dainv` in processes that die, or lose their disk, at chosen moments; for test_never_lose_a_run.py.
+"""Runs `dainv` in processes that die, or lose their disk, at chosen moments; for test_never_lose_*.py.
 
 `python -m dainv` spends seconds on imports, so a `Server` imports once and forks a process for each run. Moments are
 counted inside that process: one before and one after each update of the weights, each `torch.save`, and each opening
@@ -13,7 +13,6 @@ import io
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -81,6 +80,8 @@ class Moments:
             self.fault()
 
     def fault(self) -> None:
+        import resource  # not on Windows, where nothing here runs
+
         fault, size = self.job.fault, self.job.size
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -173,7 +174,7 @@ def load_modules() -> None:
     import sklearn.datasets  # noqa: F401
     import torch._dynamo  # noqa: F401 - optimizers import it late
 
-    import dainv.cli
+    import dainv.cli.train
     import dainv.data
     import dainv.reporting
     import dainv.training  # noqa: F401
