@@ -23,13 +23,13 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    if device.type == "meta":
+        raise UserError(f"--device {name}: expected one that computes, such as cpu or cuda")
     return device
 
 
 def resolve_backend(settings: TrainSettings, device: torch.device, message: Callable[[str], None]) -> str:
-    """The operator's backend: the one asked for, else Triton for a fused run, else the fastest one of a CPU.
-
-    Losses that are not fused with the ReLU take the closed form in torch on a GPU.
+    """The operator's backend: the one asked for, else the fastest one that works on the device.
 
     Args:
         settings: of the run; a run that goes on has the backend that it was started with in ``settings.backend``.
@@ -47,7 +47,7 @@ def resolve_backend(settings: TrainSettings, device: torch.device, message: Call
             return choose_backend(settings.backend, probe)
         except (RuntimeError, ValueError) as error:
             raise UserError(f"--backend: {error}") from None
-    otherwise = choose_backend("auto", probe) if device.type == "cpu" else "torch"
+    otherwise = choose_backend("auto", probe)
     if not settings.fused:
         return otherwise
     try:

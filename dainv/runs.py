@@ -205,7 +205,7 @@ class RunDirectory:
         return self._read_json("environment.json")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One record an epoch, the first before any update. A record torn by a crash is left out."""
+        """One record an epoch, the first before any update. A damaged one, torn by a crash, is left out."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
@@ -214,10 +214,9 @@ class RunDirectory:
             try:
                 record = json.loads(line)
             except ValueError:  # what a crash leaves need not even be text
-                break
-            if not isinstance(record, dict):
-                break
-            records.append(record)
+                continue
+            if isinstance(record, dict):
+                records.append(record)
         return records
 
     def append_metrics(self, record: dict[str, Any]) -> None:

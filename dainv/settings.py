@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dainv.errors import UserError
 from dainv.objective import SCHEMES
@@ -21,6 +24,12 @@ RESUMABLE = (
 )
 PRECISIONS = ("fp32", "tf32", "bf16")
 SCOPES = ("global", "local")
+
+_COUNTS = ("epochs", "steps", "batch_size", "views", "image_size")
+_POSITIVE = ("learning_rate", "spread", "width", "clip_gradients")
+_NOT_NEGATIVE = ("weight_decay", "checkpoint_minutes", "workers")
+_CHOICES = {"scheme": SCHEMES, "precision": PRECISIONS, "invariance_scope": SCOPES}
+_LAST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,14 @@ class TrainSettings:
         Raises:
             UserError: a setting outside its range.
         """
-        for name in ("epochs", "batch_size", "views"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps: expected at least 1, got {self.steps}")
+        self._expect(_COUNTS, "at least 1", lambda value: value >= 1)
+        self._expect(_POSITIVE, "a positive number", lambda value: 0 < value < math.inf)
+        self._expect(_NOT_NEGATIVE, "0 or more", lambda value: 0 <= value < math.inf)
+        self._expect(("alpha",), "a share from 0 to 1", lambda value: 0 <= value <= 1)
+        self._expect(("momentum",), "0 or more, but less than 1", lambda value: 0 <= value < 1)
+        self._expect(("seed",), f"0 to {_LAST_SEED}", lambda value: 0 <= value <= _LAST_SEED)
+        for name, known in _CHOICES.items():
+            self._expect((name,), f"one of {', '.join(known)}", known.__contains__)
         if self.batch_size % self.views:
             raise UserError(
                 f"--batch-size {self.batch_size} is not a multiple of --views {self.views}: "
@@ -85,21 +97,13 @@ class TrainSettings:
             )
         if self.batch_size < 2:
             raise UserError("--batch-size: expected at least 2 samples")
-        if not 0 <= self.alpha <= 1:
-            raise UserError(f"--alpha: expected a share from 0 to 1, got {self.alpha}")
-        if self.spread <= 0 or self.width <= 0 or self.learning_rate <= 0:
-            raise UserError("--spread, --width and --learning-rate have to be positive")
-        if self.clip_gradients is not None and not self.clip_gradients > 0:
-            raise UserError(f"--clip-gradients: expected a positive norm, got {self.clip_gradients}")
-        if self.scheme not in SCHEMES:
-            raise UserError(f"--scheme: expected one of {', '.join(SCHEMES)}, got {self.scheme}")
-        if self.workers is not None and self.workers < 0:
-            raise UserError(f"--workers: expected 0 or more, got {self.workers}")
-        for name, known in (("precision", PRECISIONS), ("invariance_scope", SCOPES)):
-            if getattr(self, name) not in known:
-                option = name.replace("_", "-")
-                raise UserError(f"--{option}: expected one of {', '.join(known)}, got {getattr(self, name)}")
         parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)
+
+    def _expect(self, names: tuple[str, ...], what: str, holds: Callable[[Any], bool]) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not holds(value):
+                raise UserError(f"--{name.replace('_', '-')}: expected {what}, got {value}")
 
     @property
     def images_per_step(self) -> int:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -11,9 +16,11 @@ from dainv.errors import UserError
 
 console = Console(highlight=False)
 
+_SECONDS_FOR_RANK_0 = 5.0
+
 
 class CommandGroup(click.Group):
-    """Turns a user's mistake into one line and exit code 1, an interruption into 130."""
+    """Turns a user's mistake and a lack of memory into one line and exit code 1, an interruption into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -25,3 +32,41 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+        except Exception as error:
+            if not _is_lack_of_memory(error):
+                raise
+            size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+            asked = f" (for another {size[1]})" if size else ""
+            click.echo(f"error: out of memory{asked}; a smaller --batch-size needs less", err=True)
+            ctx.exit(1)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Known by its name and its text: torch, which has an error of its own for GPUs only, may not be imported yet."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "can't allocate memory" in str(error)
+
+
+class OfSeveral(click.Command):
+    """A command that torchrun may start several times: rank 0 tells a mistake that all of them meet."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the options."""
+        with _rank_0_speaks():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        with _rank_0_speaks():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _rank_0_speaks() -> Iterator[None]:
+    """Let the others wait with an error: rank 0 ends with it meanwhile, and torchrun then ends them."""
+    try:
+        yield
+    except (UserError, click.ClickException):
+        if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK") != "0":
+            time.sleep(_SECONDS_FOR_RANK_0)
+        raise

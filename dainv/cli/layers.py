@@ -16,10 +16,17 @@ from dainv.errors import UserError
 @click.option("--pattern", default="*", help="Shell-style pattern of layer names.")
 @options.weights
 @click.option(
-    "--image-size", default=None, type=int, help="Side of the image to try it with.  [default: the run's, or 32]"
+    "--image-size",
+    default=None,
+    type=click.IntRange(1),
+    help="Side of the image to try it with.  [default: the run's, or 32]",
 )
-@click.option("--channels", default=None, type=int, help="Channels of that image.  [default: the run's, or 3]")
-@click.option("--classes", default=None, type=int, help="Number of outputs.  [default: what the model has]")
+@click.option(
+    "--channels", default=None, type=click.IntRange(1), help="Channels of that image.  [default: the run's, or 3]"
+)
+@click.option(
+    "--classes", default=None, type=click.IntRange(1), help="Number of outputs.  [default: what the model has]"
+)
 def layers(
     model: str, pattern: str, weights: str | None, image_size: int | None, channels: int | None, classes: int | None
 ) -> None:

@@ -16,7 +16,10 @@ data = click.option(
 )
 data_root = click.option("--data-root", default=None, help="Where downloads go.  [default: the run's, or data]")
 image_size = click.option(
-    "--image-size", type=int, default=None, help="Resize the images of a folder to this side.  [default: the run's]"
+    "--image-size",
+    type=click.IntRange(1),
+    default=None,
+    help="Resize the images of a folder to this side.  [default: the run's]",
 )
 images = click.option(
     "--images",
@@ -31,6 +34,7 @@ layers = click.option(
     help="Layers by name or pattern; may be repeated.  [default: the model's own]",
 )
 weights = click.option("--weights", default=None, metavar="FILE", help="Weights to load, or 'pretrained'.")
+normalize = click.option("--normalize", default=None, metavar="MEAN/STD", help="What the model expects; or 'imagenet'.")
 checkpoint = click.option(
     "--checkpoint",
     type=click.Choice(CHECKPOINTS),

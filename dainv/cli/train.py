@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from dainv.cli.console import console
+from dainv.cli import options
+from dainv.cli.console import OfSeveral, console
 from dainv.data.folders import STREAMING
 from dainv.errors import UserError
 from dainv.settings import PRECISIONS, SCOPES, TrainSettings
@@ -25,33 +23,9 @@ if TYPE_CHECKING:
     from dainv.ranks import Ranks
 
 _default = TrainSettings()
-_SECONDS_FOR_RANK_0 = 5.0
 
 
-@contextmanager
-def _rank_0_speaks() -> Iterator[None]:
-    """Let one of several processes tell a mistake that all meet: rank 0 ends with it, and torchrun then the others."""
-    try:
-        yield
-    except (UserError, click.ClickException):
-        if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK") != "0":
-            time.sleep(_SECONDS_FOR_RANK_0)
-        raise
-
-
-class _OfSeveral(click.Command):
-    """A command that torchrun may start several times."""
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _rank_0_speaks():
-            return super().make_context(*args, **extra)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _rank_0_speaks():
-            return super().invoke(ctx)
-
-
-@click.command(cls=_OfSeveral, short_help="Train a network with the invariance objective.")
+@click.command(cls=OfSeveral, short_help="Train a network with the invariance objective.")
 @click.option("--data", default=_default.data, help="cifar10, cifar100, digits, FILE.npz or a folder of images.")
 @click.option("--data-root", default=_default.data_root, help="Where downloads go.")
 @click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
@@ -66,9 +40,10 @@ class _OfSeveral(click.Command):
     "--model",
     default=_default.model,
     metavar="SPEC",
-    help="allcnn, the name of a torchvision model, or module:function of one of yours.",
+    help="allcnn, cifar-resnet18, wrn-28-10 (or another depth and width), a torchvision name, timm:NAME, "
+    "module:function of your own, or a run directory to begin with its network and weights.",
 )
-@click.option("--weights", default=None, metavar="FILE", help="Of a file, or pretrained: of the model's library.")
+@options.weights
 @click.option(
     "--layers",
     multiple=True,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dainv.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def read_image(path: Path, image_size: int | None) -> np.ndarray:
@@ -28,7 +32,9 @@ def read_image(path: Path, image_size: int | None) -> np.ndarray:
 
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            if file.mode in ("I", "F"):
+                raise ValueError(f"pixels of Pillow's mode {file.mode}; expected 8 or 16 bits a channel")
+            image = _eight_bits(file).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
         raise UserError(f"{path}: not a readable image ({reason})") from None
@@ -39,6 +45,15 @@ def read_image(path: Path, image_size: int | None) -> np.ndarray:
             (image_size, image_size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
         )
     return np.asarray(image)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits as one of 8, black and white staying where they are; others as they are."""
+    from PIL import Image
+
+    if not image.mode.startswith("I;16"):  # Pillow itself would cut off all above 255
+        return image
+    return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
 
 
 def image_shape(path: Path, image_size: int | None) -> tuple[int, int, int]:

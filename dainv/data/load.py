@@ -39,12 +39,14 @@ def load_data(
 
     Raises:
         UserError: data absent, malformed or not downloadable; the message says which file and what to do.
-        ValueError: stream is none of the three, or a negative number of workers.
+        ValueError: stream is none of the three, a negative number of workers, or an image_size below 1.
     """
     if stream not in STREAMING:
         raise ValueError(f"stream: expected one of {', '.join(STREAMING)}, got {stream!r}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers: expected 0 or more, got {workers}")
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size: expected at least 1, got {image_size}")
     if source in NAMED:
         data = NAMED[source](Path(root), download)
     else:

@@ -2,8 +2,9 @@
 
 The path of the data: `dainv.sources` brings the source images of a step to the device, `views` augments them, `losses`
 takes them through the network to Eq. 4, `step` differentiates that and updates the weights (`captured`: as one CUDA
-graph), `trainer` does so epoch by epoch, with `checks`, an evaluation (`control`, `dainv.evaluation`) and a checkpoint
-after each. `start` begins or continues a run directory, as `config` and `resume` say.
+graph). `trainer` holds all that together and does an update at a time. `loop` takes it through the epochs, with
+`checks` and a `record` of each (`control`, `dainv.evaluation`); `saving` writes that and the `state`: nothing is lost.
+`start` begins or continues a run directory, as `config` and `resume` say.
 """
 
 from dainv.training.start import train

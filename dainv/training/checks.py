@@ -13,7 +13,11 @@ from dainv.data import ImageData
 from dainv.errors import UserError
 from dainv.training.losses import LAYERS
 
-_KEPT = "the last good checkpoint is kept (a smaller --learning-rate may help)"
+_ADVICE = "a smaller --learning-rate may help"
+
+
+class Diverged(UserError):
+    """A number that is not finite, by where it was first."""
 
 
 def check_classes(data: ImageData) -> None:
@@ -39,7 +43,7 @@ def check_losses(rows: Tensor, layers: Sequence[str], first_step: int) -> None:
         first_step: the step of the first row, counted from 0.
 
     Raises:
-        UserError: names the step and the first layer.
+        Diverged: names the step and the first layer.
     """
     finite = rows.isfinite()
     if bool(finite.all()):
@@ -47,7 +51,7 @@ def check_losses(rows: Tensor, layers: Sequence[str], first_step: int) -> None:
     offset = int((~finite).any(1).nonzero()[0])
     bad = [name for name, good in zip(layers, finite[offset, LAYERS:].tolist(), strict=True) if not good]
     what = f"invariance loss of {bad[0]}" if bad else "task loss"
-    raise UserError(f"step {first_step + offset + 1}: the {what} is not a finite number; {_KEPT}")
+    raise Diverged(f"step {first_step + offset + 1}: the {what} is not a finite number; {_ADVICE}")
 
 
 def check_weights(network: nn.Module, step: int) -> None:
@@ -58,13 +62,13 @@ def check_weights(network: nn.Module, step: int) -> None:
         step: the latest update, counted from 1.
 
     Raises:
-        UserError: names the step and the first parameter.
+        Diverged: names the step and the first parameter.
     """
     state = network.state_dict()
     finite = torch.stack([value.isfinite().all() for value in state.values()]).tolist()  # waits for the device once
     for name, good in zip(state, finite, strict=True):
         if not good:
-            raise UserError(f"step {step}: the update made {name} infinite or not a number; {_KEPT}")
+            raise Diverged(f"step {step}: the update made {name} infinite or not a number; {_ADVICE}")
 
 
 def check_record(record: dict[str, Any]) -> None:
@@ -74,7 +78,7 @@ def check_record(record: dict[str, Any]) -> None:
         record: of an epoch, for metrics.jsonl.
 
     Raises:
-        UserError: names the epoch and the first loss that is not a number.
+        Diverged: names the epoch and the first loss that is not a number.
     """
     losses = {
         "training loss": record["train"]["loss"],
@@ -83,4 +87,4 @@ def check_record(record: dict[str, Any]) -> None:
     }
     for name, loss in losses.items():
         if not math.isfinite(loss):
-            raise UserError(f"epoch {record['epoch']}: the {name} is not a finite number; {_KEPT}")
+            raise Diverged(f"epoch {record['epoch']}: the {name} is not a finite number; {_ADVICE}")

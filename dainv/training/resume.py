@@ -33,6 +33,12 @@ def refuse_changes(run: RunDirectory, config: dict[str, Any]) -> None:
         if name not in RESUMABLE and settings[name] != value:
             option = name.replace("_", "-")
             raise UserError(f"--resume: --{option} is {_shown(settings[name])} in {run.path}, not {_shown(value)}")
+    before, processes = started.get("processes", 1), now["processes"]
+    if now["settings"]["invariance_scope"] == "local" and before != processes:
+        raise UserError(
+            f"--resume: --invariance-scope local goes on with as many processes as {run.path} was started with: "
+            f"{before}, not {processes}"
+        )
     if started["data"]["sha256"] != now["data"]["sha256"]:
         raise UserError(f"--resume: {now['settings']['data']} are other data than {run.path} was started with")
 

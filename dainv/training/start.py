@@ -11,6 +11,7 @@ from dainv.reporting import Reporter
 from dainv.runs import RunDirectory
 from dainv.settings import TrainSettings
 from dainv.tensorboard import TensorBoardReporter
+from dainv.training.loop import run_epochs
 from dainv.training.resume import refuse_changes
 from dainv.training.trainer import Trainer
 
@@ -57,7 +58,7 @@ def train(
         elif ranks.is_main:
             held.enter_context(run.locked(reporter.message))
             RunDirectory.create(run_path, trainer.config, environment())
-        trainer.run(run, resume=resume)
+        run_epochs(trainer, run, resume=resume)
     if curves is not None:
         curves.close()
     return run

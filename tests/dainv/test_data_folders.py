@@ -54,6 +54,19 @@ def test_images_of_any_colour_mode_become_rgb(tmp_path, mode):
     assert read_image(name, None).shape == (8, 8, 3)
 
 
+def test_grey_images_of_16_bits_keep_their_shades(tmp_path):
+    """Pillow's own conversion would make nearly all of them white."""
+    shades = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(shades * 257).save(tmp_path / "deep.png")
+    assert np.array_equal(read_image(tmp_path / "deep.png", None), np.stack([shades] * 3, axis=2))
+
+
+def test_images_of_32_bits_have_no_white_and_are_refused(tmp_path):
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(UserError, match=r"float\.tif: not a readable image \(.*mode F; expected 8 or 16 bits"):
+        read_image(tmp_path / "float.tif", None)
+
+
 @pytest.mark.parametrize("part", ["val", "valid"])
 def test_the_test_images_may_be_called_otherwise(tmp_path, part):
     data = load_data(str(image_folder(tmp_path, parts=("train", part))))

@@ -1,11 +1,11 @@
-"""Which backend of the operator a run takes."""
+"""Which device and which backend of the operator a run takes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from dainv.devices import resolve_backend
+from dainv.devices import resolve_backend, resolve_device
 from dainv.errors import UserError
 from dainv.settings import TrainSettings
 
@@ -18,6 +18,12 @@ def resolved(monkeypatch: pytest.MonkeyPatch, native: str | None, **settings: ob
     monkeypatch.setattr("dainv_kernels.native.why_not", lambda: native)
     messages: list[str] = []
     return resolve_backend(TrainSettings(**settings), CPU, messages.append), messages
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:99", "abacus"])
+def test_a_device_that_cannot_compute_here_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=f"--device {name}: "):
+        resolve_device(name)
 
 
 @pytest.mark.parametrize(("native", "expected"), [(None, "native"), ("no C compiler", "torch")])

@@ -136,6 +136,15 @@ def test_a_torn_record_is_left_out(tmp_path):
     assert run.metrics() == [{"epoch": 0, "step": 0}]
 
 
+def test_a_record_damaged_on_the_disk_costs_no_other(tmp_path):
+    run = new_run(tmp_path / "run")
+    for epoch in range(3):
+        run.append_metrics({"epoch": epoch, "step": 10 * epoch})
+    path = run.path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'{"epoch": 1,', b'{"epoch"\xff 1,'))
+    assert [record["epoch"] for record in run.metrics()] == [0, 2]
+
+
 def test_resuming_drops_records_after_the_checkpoint(tmp_path):
     run = new_run(tmp_path / "run")
     for epoch in range(3):

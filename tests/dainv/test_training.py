@@ -8,26 +8,17 @@ import time
 import numpy as np
 import pytest
 import torch
-from training_runs import SMALL, Recorder, comparable, run, tiny_data, weights_of
+from data_folders import image_folder
+from training_runs import SMALL, Recorder, comparable, interrupted, run, weights_of
 
 from dainv import UserError, layer_weights
-from dainv.data import ImageData
+from dainv.data import ImageData, load_data
 from dainv.runs import RunDirectory
 from dainv.settings import TrainSettings
 from dainv.training import Trainer
+from dainv.training.loop import run_epochs
 from dainv_kernels import available_backends
 from dainv_kernels.backends import choose_backend
-
-
-@pytest.fixture(autouse=True)
-def _restore_determinism():
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return tiny_data()
 
 
 def test_the_published_schedule():
@@ -55,7 +46,20 @@ def test_milestones_scale_with_the_epochs():
         ({"alpha": 2.0}, "--alpha"),
         ({"batch_size": 1, "views": 1}, "at least 2"),
         ({"scheme": "cubic"}, "--scheme"),
-        ({"learning_rate": 0.0}, "positive"),
+        ({"learning_rate": 0.0}, "--learning-rate: expected a positive number"),
+        ({"learning_rate": math.nan}, "--learning-rate: expected a positive number"),
+        ({"learning_rate": math.inf}, "--learning-rate: expected a positive number"),
+        ({"spread": math.nan}, "--spread"),
+        ({"width": math.inf}, "--width"),
+        ({"momentum": 1.0}, "--momentum: expected 0 or more, but less than 1"),
+        ({"momentum": math.nan}, "--momentum"),
+        ({"weight_decay": -0.1}, "--weight-decay: expected 0 or more"),
+        ({"weight_decay": math.nan}, "--weight-decay"),
+        ({"checkpoint_minutes": math.nan}, "--checkpoint-minutes"),
+        ({"image_size": 0}, "--image-size"),
+        ({"seed": -1}, "--seed: expected 0 to 4294967295"),
+        ({"seed": 2**64}, "--seed"),
+        ({"precision": "fp8"}, "--precision: expected one of fp32"),
     ],
 )
 def test_settings_that_cannot_be_trained_are_named(change, message):
@@ -103,7 +107,8 @@ def test_looking_before_the_first_update_changes_nothing(tiny, batch_norm, tmp_p
     trainer = Trainer(TrainSettings(**SMALL, batch_norm=batch_norm, epochs=1), tiny, Recorder())
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     generator = trainer.draws.get_state()
-    trainer._before_any_update(RunDirectory.create(tmp_path / "run", trainer.config, {}))
+    trainer.total_steps = 0  # nothing but the look
+    run_epochs(trainer, RunDirectory.create(tmp_path / "run", trainer.config, {}), resume=False)
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
     assert torch.equal(trainer.draws.get_state(), generator)
 
@@ -158,10 +163,11 @@ def test_fused_without_triton_says_so_once_and_trains(tmp_path, tiny, monkeypatc
         run(tmp_path, tiny, "strict", epochs=1, backend="triton")
 
 
-def test_a_nan_stops_the_run_and_names_step_and_layer(tmp_path, tiny):
-    with pytest.raises(UserError, match=r"step \d+: the invariance loss of layer\d is not a finite number"):
+def test_a_nan_stops_the_run_and_names_step_and_layer_and_checkpoint(tmp_path, tiny):
+    with pytest.raises(UserError, match=r"step \d+: the invariance loss of layer\d is not a finite number") as stop:
         run(tmp_path, tiny, epochs=50, learning_rate=1e6)
     kept = RunDirectory.open(tmp_path / "run").load_checkpoint()
+    assert str(stop.value).endswith(f"the last good checkpoint is step-{kept['step']:09d}.pt")
     assert all(value.isfinite().all() for value in kept["model"].values())
 
 
@@ -172,6 +178,20 @@ def test_an_update_that_ruins_the_weights_is_not_saved(tmp_path, tiny):
     directory = RunDirectory.open(tmp_path / "run")
     assert directory.load_checkpoint()["step"] == 0
     assert [record["epoch"] for record in directory.metrics()] == [0]
+
+
+def test_images_that_are_streamed_train_as_those_in_memory(tmp_path, monkeypatch):
+    """By processes that decode ahead, and stopped in the middle of an epoch; augmented after that, as all are."""
+    folder = str(image_folder(tmp_path / "images", sizes=((8, 8),) * 16))
+    weights = {}
+    for stream in ("never", "always"):
+        data = load_data(folder, stream=stream, workers=2)
+        assert data.streamed == (stream == "always")
+        interrupted(monkeypatch, 2, tmp_path, data, stream, epochs=2, batch_size=8)
+        directory, _ = run(tmp_path, data, stream, resume=True, epochs=2, batch_size=8)
+        weights[stream] = weights_of(directory), comparable(directory)
+    assert torch.equal(weights["always"][0], weights["never"][0])
+    assert weights["always"][1] == weights["never"][1]
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny):
@@ -212,7 +232,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(tmp_path, uninterrup
         resume = ["--resume"] if (path / "config.json").exists() else []
         process = subprocess.Popen(command(path, *resume), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            if kills == 2:  # test_never_lose_a_run.py does so at chosen moments, without the seconds of imports
+            if kills == 2:  # test_never_lose_killed.py does so at chosen moments, without the seconds of imports
                 output = process.communicate(timeout=120)
                 assert process.returncode == 0, output
                 break

@@ -1,47 +1,27 @@
-"""What a user may ask of training beside the published run: other schedules, clipping, the best checkpoint, phases."""
+"""What a user may ask of training beside the published run: other schedules, clipping, phases; what is refused."""
 
 import json
 import os
 import signal
+from copy import deepcopy
+from dataclasses import asdict, fields
 
 import pytest
 import torch
 from click.testing import CliRunner
-from training_runs import SMALL, Recorder, comparable, run, tiny_data, weights_of
+from training_runs import SMALL, Recorder, comparable, interrupted, run, weights_of
 
 from dainv import UserError, layer_weights
 from dainv.cli import main
 from dainv.data import ImageData, ImageSplit
 from dainv.runs import RunDirectory
-from dainv.settings import TrainSettings
-from dainv.signals import Interrupted, StopSignals
+from dainv.settings import RESUMABLE, TrainSettings
+from dainv.signals import StopSignals
 from dainv.training import Trainer
 from dainv.training.checks import check_record
+from dainv.training.resume import refuse_changes
 
 RELEASED = "0:10,10:0.1,87:0.1,175:0.1,262:0"  # loss01_decay of the released code
-
-
-@pytest.fixture(autouse=True)
-def _restore_determinism():
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return tiny_data()
-
-
-def interrupt_at(trainer_class, monkeypatch, step):
-    """The trainer stops as at SIGTERM after an update."""
-    update = trainer_class.update
-
-    def stop_and_update(self):
-        if self.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self)
-
-    monkeypatch.setattr(trainer_class, "update", stop_and_update)
 
 
 def test_the_released_alpha_schedule():
@@ -97,7 +77,7 @@ def test_alpha_follows_its_schedule_and_is_recorded(tmp_path, tiny):
 def test_a_layer_whose_weight_becomes_0_gives_no_gradient(tiny):
     trainer = Trainer(TrainSettings(**SMALL, epochs=2, alpha_schedule="175:0"), tiny, Recorder())
     baseline = Trainer(TrainSettings(**SMALL, epochs=2, alpha=0.0), tiny, Recorder())
-    trainer._prepare_epoch(1)
+    trainer.prepare_epoch(1)
     for one in (trainer, baseline):
         one.update()
     for ours, theirs in zip(trainer.model.parameters(), baseline.model.parameters(), strict=True):
@@ -108,10 +88,7 @@ def test_a_layer_whose_weight_becomes_0_gives_no_gradient(tiny):
 def test_a_run_with_every_option_resumes_to_the_same_bits(tmp_path, tiny, monkeypatch, step):
     options = {"epochs": 3, "alpha_schedule": "100:5,230:0.1", "clip_gradients": 0.05, "learning_rate": 0.1}
     whole, _ = run(tmp_path, tiny, "whole", **options)
-    with monkeypatch.context() as patch:
-        interrupt_at(Trainer, patch, step)
-        with pytest.raises(Interrupted):
-            run(tmp_path, tiny, "stopped", **options)
+    interrupted(monkeypatch, step, tmp_path, tiny, "stopped", **options)
     resumed, _ = run(tmp_path, tiny, "stopped", resume=True, **options)
     assert torch.equal(weights_of(resumed), weights_of(whole))
     assert comparable(resumed) == comparable(whole)
@@ -129,30 +106,46 @@ def test_clipping_bounds_the_norm_of_all_gradients(tiny):
     assert norms[None] > 2e-3
 
 
-@pytest.mark.parametrize("norm", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("norm", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_norm_that_is_not_positive_is_refused(norm):
-    with pytest.raises(UserError, match="--clip-gradients: expected a positive norm"):
+    with pytest.raises(UserError, match="--clip-gradients: expected a positive number"):
         TrainSettings(clip_gradients=norm)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"clip_gradients": 1.0}, "--clip-gradients is not set in .*, not 1.0"),
-        ({"alpha_schedule": "10:0.5"}, "--alpha-schedule is not set in .*, not 10:0.5"),
-    ],
-)
-def test_changed_options_are_refused_on_resume(tmp_path, tiny, change, message):
-    run(tmp_path, tiny, epochs=1)
-    with pytest.raises(UserError, match=message):
-        run(tmp_path, tiny, resume=True, epochs=1, **change)
+@pytest.fixture
+def started(tmp_path):
+    """A run that was started with the default settings, and what it would be started with now."""
+    config = {"settings": asdict(TrainSettings()), "data": {"sha256": "0"}, "processes": 1}
+    return RunDirectory.create(tmp_path / "run", config, {}), deepcopy(config)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(TrainSettings)])
+def test_what_decides_the_result_is_refused_by_name_on_resume_and_nothing_else(started, name):
+    run, now = started
+    was = now["settings"][name]
+    now["settings"][name] = not was if isinstance(was, bool) else 3 if was is None else was * 2 if was else 5
+    if name in RESUMABLE:
+        refuse_changes(run, now)
+        return
+    with pytest.raises(UserError, match=f"^--resume: --{name.replace('_', '-')} is .* in .*, not ") as refusal:
+        refuse_changes(run, now)
+    assert "\n" not in str(refusal.value)
+
+
+def test_local_statistics_go_on_with_as_many_processes_only(started):
+    run, now = started
+    now["processes"] = 2
+    refuse_changes(run, now)
+    config = run.config
+    for one in (config, now):
+        one["settings"]["invariance_scope"] = "local"
+    (run.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"--invariance-scope local goes on with .*: 1, not 2"):
+        refuse_changes(run, now)
 
 
 def test_a_run_from_before_these_options_can_be_resumed(tmp_path, tiny, monkeypatch):
-    with monkeypatch.context() as patch:
-        interrupt_at(Trainer, patch, 5)
-        with pytest.raises(Interrupted):
-            run(tmp_path, tiny, epochs=2)
+    interrupted(monkeypatch, 5, tmp_path, tiny, epochs=2)
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
     for name in ("clip_gradients", "alpha_schedule", "tensorboard"):
@@ -164,46 +157,6 @@ def test_a_run_from_before_these_options_can_be_resumed(tmp_path, tiny, monkeypa
         torch.save(state, path)
     directory, _ = run(tmp_path, tiny, resume=True, epochs=2)
     assert [record["epoch"] for record in directory.metrics()] == [0, 1, 2]
-
-
-def scripted(monkeypatch, accuracies):
-    """The test accuracies of the epochs to come."""
-    values = iter(accuracies)
-    monkeypatch.setattr("dainv.training.trainer.accuracy", lambda *_, **__: {"loss": 1.0, "accuracy": next(values)})
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "best"), [((0.1, 0.5, 0.4, 0.5), 4), ((0.1, 0.2, 0.3, 0.4), 12), ((0.4, 0.4, 0.1, 0.3), 0)]
-)
-def test_the_best_checkpoint_is_the_first_of_the_highest_test_accuracy(tmp_path, tiny, monkeypatch, accuracies, best):
-    scripted(monkeypatch, accuracies)
-    directory, _ = run(tmp_path, tiny, epochs=3)
-    assert RunDirectory.open(directory.path, "best").load_checkpoint()["step"] == best
-    assert [path.name for path in directory.checkpoints()] == ["step-000000008.pt", "step-000000012.pt"]
-    assert directory.load_checkpoint()["step"] == 12
-
-
-def test_a_run_stopped_between_its_checkpoint_and_the_best_makes_up_for_it(tmp_path, tiny, monkeypatch):
-    with monkeypatch.context() as patch:
-        scripted(patch, (0.1, 0.9))
-        patch.setattr(RunDirectory, "save_best", lambda *_: None)
-        run(tmp_path, tiny, epochs=1)
-    assert not (tmp_path / "run" / "checkpoints" / "best.pt").exists()
-    run(tmp_path, tiny, resume=True, epochs=1)
-    assert RunDirectory.open(tmp_path / "run", "best").load_checkpoint()["step"] == 4
-
-
-@pytest.mark.parametrize("tail", [b'{"epoch": 1, "st', b"\0" * 700, b'{"epoch": 1\xff', b"5\n"])
-def test_what_a_killed_write_leaves_is_cleared_on_resume(tmp_path, tiny, tail):
-    directory, _ = run(tmp_path, tiny, epochs=1)
-    before = directory.metrics()
-    with open(directory.path / "metrics.jsonl", "ab") as file:
-        file.write(tail)
-    torn = directory.path / "checkpoints" / ".best.pt.abc12345"
-    torn.write_bytes(b"PK")
-    resumed, _ = run(tmp_path, tiny, resume=True, epochs=1)
-    assert resumed.metrics() == before
-    assert not torn.exists()
 
 
 def test_the_record_says_where_the_time_went(tmp_path, tiny):
@@ -218,11 +171,8 @@ def test_the_record_says_where_the_time_went(tmp_path, tiny):
 
 
 def test_phases_of_an_interrupted_epoch_add_up(tmp_path, tiny, monkeypatch):
-    interrupt_at(Trainer, monkeypatch, 1)
-    with pytest.raises(Interrupted):
-        run(tmp_path, tiny, epochs=1)
+    interrupted(monkeypatch, 1, tmp_path, tiny, epochs=1)
     before = RunDirectory.open(tmp_path / "run").load_checkpoint()["epoch_phase_seconds"]
-    monkeypatch.undo()
     directory, _ = run(tmp_path, tiny, resume=True, epochs=1)
     after = directory.metrics()[-1]["phase_seconds"]
     assert all(after[name] > before[name] > 0 for name in ("data", "update"))

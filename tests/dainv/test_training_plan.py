@@ -4,24 +4,13 @@ import json
 import pytest
 import torch
 from rich.console import Console
-from training_runs import SMALL, Recorder, tiny_data
+from training_runs import SMALL, Recorder
 
 from dainv import UserError, layer_weights
 from dainv.plan import make_plan, show
 from dainv.settings import TrainSettings
 from dainv.training import Trainer
 from dainv.training.profile import profile, table
-
-
-@pytest.fixture(autouse=True)
-def _restore_determinism():
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return tiny_data()
 
 
 def plan_of(tiny, **changes):

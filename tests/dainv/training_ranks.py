@@ -36,7 +36,7 @@ def updates(ranks: Ranks, changes: str = "") -> dict[str, Any]:
     trainer = Trainer(settings(changes), tiny_data(), recorder, ranks=ranks)
     for _ in range(3):
         trainer.update()
-    trainer._check(0)
+    trainer.check(range(3))
     return {
         "losses": trainer.losses[:3],
         "parameters": torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]),

@@ -1,13 +1,17 @@
 """Small training runs, for the tests of training."""
 
+import os
+import signal
 from collections import OrderedDict
 
+import pytest
 import torch
 from torch import nn
 
 from dainv.data import ImageData, ImageSplit, load_data
 from dainv.settings import TrainSettings
-from dainv.training import train
+from dainv.signals import Interrupted
+from dainv.training import Trainer, train
 
 SMALL = {"width": 0.05, "batch_size": 16, "views": 4, "data": "tiny", "deterministic": True, "device": "cpu"}
 
@@ -18,6 +22,12 @@ def small_network(n_classes, in_channels):
     second = OrderedDict(conv=nn.Conv2d(4, 8, 3, stride=2), drop=nn.Dropout(0.2), relu=nn.ReLU())
     rest = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), classes=nn.Linear(8, n_classes))
     return nn.Sequential(OrderedDict(first=nn.Sequential(first), second=nn.Sequential(second), **rest))
+
+
+def smallest_network(n_classes, in_channels):
+    """The least that has a layer to tap: what takes a compiler seconds and not minutes."""
+    layers = OrderedDict(conv=nn.Conv2d(in_channels, 4, 3), relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(layers | OrderedDict(flat=nn.Flatten(), classes=nn.Linear(4, n_classes)))
 
 
 class Recorder:
@@ -47,6 +57,31 @@ def run(tmp_path, data, name="run", resume=False, **changes):
     recorder = Recorder()
     settings = TrainSettings(**{**SMALL, **changes})
     return train(settings, data, str(tmp_path / name), recorder, resume=resume), recorder
+
+
+def trainer_of(data, recorder=None, **changes):
+    return Trainer(TrainSettings(**{**SMALL, **changes}), data, recorder or Recorder())
+
+
+def after(trainer, n_updates):
+    """Rows of losses, parameters and buffers."""
+    rows = torch.stack([trainer.update().clone() for _ in range(n_updates)])
+    return rows, torch.cat([value.double().flatten() for value in trainer.model.state_dict().values()])
+
+
+def interrupted(monkeypatch, at, *arguments, **options):
+    """A run that was asked to stop, as by a scheduler, after the update ``at``, counted from 0."""
+    update = Trainer.update
+
+    def stop_and_update(self):
+        if self.step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", stop_and_update)
+        with pytest.raises(Interrupted):
+            run(*arguments, **options)
 
 
 def weights_of(run_directory):
