@@ -16,13 +16,18 @@ Example:
     (9, True)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dainv._version import __version__
-from dainv.augment import augmentation
-from dainv.errors import UserError
-from dainv.models.allcnn import AllCNNC
-from dainv.objective import InvarianceObjective, layer_weights
-from dainv.scores import InvarianceScores, invariance_scores
-from dainv_kernels import Groups, invariance_loss, pairwise_mse
+
+if TYPE_CHECKING:
+    from dainv.augment import augmentation
+    from dainv.errors import UserError
+    from dainv.models.allcnn import AllCNNC
+    from dainv.objective import InvarianceObjective, layer_weights
+    from dainv.scores import InvarianceScores, invariance_scores
+    from dainv_kernels import Groups, invariance_loss, pairwise_mse
 
 __all__ = [
     "AllCNNC",
@@ -37,3 +42,28 @@ __all__ = [
     "layer_weights",
     "pairwise_mse",
 ]
+
+# Imported when they are first used, so that ``dainv --help`` need not wait for torch.
+_MODULES = {
+    "AllCNNC": "dainv.models.allcnn",
+    "Groups": "dainv_kernels",
+    "InvarianceObjective": "dainv.objective",
+    "InvarianceScores": "dainv.scores",
+    "UserError": "dainv.errors",
+    "augmentation": "dainv.augment",
+    "invariance_loss": "dainv_kernels",
+    "invariance_scores": "dainv.scores",
+    "layer_weights": "dainv.objective",
+    "pairwise_mse": "dainv_kernels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
