@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -99,3 +100,59 @@ def grid(axes: Axes, theme: Theme) -> None:
     """Faint horizontal lines behind the data."""
     axes.yaxis.grid(True, color=theme.faint, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def name_layers(axes: Axes, layers: Sequence[str]) -> None:
+    """Names of layers along the horizontal axis, aslant where they would not fit."""
+    aslant = max(len(layer) for layer in layers) > 6 or len(layers) > 14
+    axes.set_xticks(range(len(layers)), layers, rotation=40 if aslant else 0, ha="right" if aslant else "center")
+    for label in axes.get_xticklabels() if aslant else ():
+        label.set_rotation_mode("anchor")
+    axes.tick_params(axis="x", length=0)
+
+
+def score_axes(axes: Axes, layers: Sequence[str], theme: Theme) -> None:
+    """Invariance scores by layer, of which the first is the pixels."""
+    axes.axhline(0, color=theme.ink, linewidth=0.8, zorder=1)
+    axes.axvline(0.5, color=theme.ink, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)  # pixels | layers
+    axes.set_xlim(-0.6, len(layers) - 0.4)
+    axes.set_ylabel("Invariance score σ")
+    name_layers(axes, layers)
+    grid(axes, theme)
+
+
+def boxes(
+    axes: Axes, found: Sequence[dict[str, Any]], places: Sequence[float], width: float, colour: str, theme: Theme
+) -> None:
+    """Box plots in one colour, without what lies beyond the whiskers.
+
+    Args:
+        axes: where to draw.
+        found: a box each, as ``Axes.bxp`` takes it.
+        places: of the boxes.
+        width: of a box.
+        colour: of the boxes and whiskers.
+        theme: colours.
+    """
+    axes.bxp(
+        list(found),
+        positions=places,
+        widths=width,
+        patch_artist=True,
+        showfliers=False,
+        manage_ticks=False,
+        capwidths=width / 2,
+        boxprops={"facecolor": colour, "edgecolor": colour, "linewidth": 0.8},
+        medianprops={"color": theme.paper, "linewidth": 1.8, "solid_capstyle": "butt"},
+        whiskerprops={"color": colour, "linewidth": 1.0},
+        capprops={"color": colour, "linewidth": 1.0},
+    )
+
+
+def write_numbers(axes: Axes, values: np.ndarray) -> None:
+    """The numbers of a map from 0 to 1 in viridis, in the ink that each cell needs; a dash for NaN."""
+    for row, column in np.ndindex(values.shape):
+        value = values[row, column]
+        text = f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
+        ink = "black" if value > 0.6 or np.isnan(value) else "white"
+        axes.text(column, row, text, ha="center", va="center", color=ink, size=8)

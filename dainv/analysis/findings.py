@@ -69,7 +69,8 @@ def _pixels(runs: Sequence[AnalyzedRun]) -> list[str]:
             median = run.summaries[INPUT].median
             sentences.append(
                 f"In the pixels of {run.data}, before any layer, the median invariance score σ is "
-                f"{number(median.value)} ({interval(median)})."
+                f"{number(median.value)} (95 % interval {interval(median)}); layers are compared with it one by one, "
+                "by the 95 % interval of the difference."
             )
     return sentences
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from dainv.analysis.results import Arm, all_layers
 from dainv.analysis.words import short_layer
-from dainv.drawing import LIGHT, Theme, grid, render, style
+from dainv.drawing import LIGHT, Theme, boxes, render, score_axes, style
 
 _SCORE_LIMITS = (-0.6, 1.05)  # as wide as the published figure
 
@@ -53,16 +53,9 @@ def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes
                 if layer in arm.layers and layer not in arm.boxes:
                     axes.text(place + shift, 0.02, "constant", rotation=90, ha="center", va="bottom", color=colour)
             low = min([low, *(box.whisker_low - 0.05 for box in arm.boxes.values())])
-        axes.axhline(0, color=theme.ink, linewidth=0.8, zorder=1)
-        axes.axvline(0.5, color=theme.ink, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)  # pixels | layers
-        axes.set_xlim(-0.6, len(layers) - 0.4)
+        score_axes(axes, [short_layer(layer) for layer in layers], theme)
         axes.set_ylim(low, high)
-        names = [short_layer(layer) for layer in layers]
-        axes.set_xticks(range(len(layers)), names, rotation=0 if max(map(len, names)) <= 6 else 40)
-        axes.tick_params(axis="x", length=0)
-        grid(axes, theme)
         axes.set_xlabel("Layer")
-        axes.set_ylabel("Invariance score σ")
         handles = [
             Patch(facecolor=colour, edgecolor=colour, label=arm.label + (f" ({arm.n} runs)" if arm.n > 1 else ""))
             for arm, colour in zip(arms, arm_colours(arms, theme), strict=True)
@@ -73,23 +66,11 @@ def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes
 
 def _boxes(axes: Axes, arm: Arm, layers: Sequence[str], shift: float, width: float, colour: str, theme: Theme) -> None:
     places = [place for place, layer in enumerate(layers) if layer in arm.boxes]
-    boxes = [
+    found = [
         {"med": b.median, "q1": b.q1, "q3": b.q3, "whislo": b.whisker_low, "whishi": b.whisker_high}
         for b in (arm.boxes[layers[place]] for place in places)
     ]
-    axes.bxp(
-        boxes,
-        positions=[place + shift for place in places],
-        widths=width,
-        patch_artist=True,
-        showfliers=False,
-        manage_ticks=False,
-        capwidths=width / 2,
-        boxprops={"facecolor": colour, "edgecolor": colour, "linewidth": 0.8},
-        medianprops={"color": theme.paper, "linewidth": 1.8, "solid_capstyle": "butt"},
-        whiskerprops={"color": colour, "linewidth": 1.0},
-        capprops={"color": colour, "linewidth": 1.0},
-    )
+    boxes(axes, found, [place + shift for place in places], width, colour, theme)
     if arm.n > 1:
         offsets = np.linspace(-0.3, 0.3, arm.n) * width
         for place in places:

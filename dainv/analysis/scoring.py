@@ -139,20 +139,17 @@ def scores_of(
     if stored is not None and stored[1] == source:
         note(f"{run.name}: scores of step {source.step} taken from the earlier analysis")
         return stored
-    try:
-        found = score_network(
-            model,
-            images,
-            layers=config["layers"],
-            transforms={plan.transform: augmentation(plan.transform)},
-            repeats=plan.repeats,
-            batch_size=plan.batch_size,
-            device=plan.device,
-            seed=plan.seed,
-            progress=progress,
-        )
-    except torch.OutOfMemoryError:
-        raise UserError(f"--batch-size {plan.batch_size}: more than the device's memory holds; choose less") from None
+    found = score_network(
+        model,
+        images,
+        layers=config["layers"],
+        transforms={plan.transform: augmentation(plan.transform)},
+        repeats=plan.repeats,
+        batch_size=plan.batch_size,
+        device=plan.device,
+        seed=plan.seed,
+        progress=progress,
+    )
     scores = found.scores(plan.transform)
     for layer, reason in found.unscored.items():
         if reason == NOT_FINITE:  # constant layers are shown in the results instead

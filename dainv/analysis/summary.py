@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from dainv.analysis.findings import Finding
 from dainv.analysis.phases import Phase
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.statistics import CONFIDENCE, RESAMPLES, Estimate
+from dainv.export import json_of
 
 _DEFINITIONS = {
     "sigma": "1 - d(x, G(x)) / mean_j d(x, x_j) of Eq. 2; d is the mean squared difference of two images' activations, "
@@ -123,13 +123,14 @@ def summary_json(
     environment: dict[str, Any],
 ) -> bytes:
     """Everything that the report says in numbers."""
-    summary = {
-        "definitions": _DEFINITIONS,
-        "findings": [finding.sentence for finding in findings],
-        "warnings": list(warnings),
-        "runs": [_run_summary(run) for arm in arms for run in arm.runs],
-        "arms": [_arm_summary(arm) for arm in arms],
-        "comparisons": [_comparison_summary(comparison) for comparison in comparisons],
-        "environment": environment,
-    }
-    return (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()
+    return json_of(
+        {
+            "definitions": _DEFINITIONS,
+            "findings": [finding.sentence for finding in findings],
+            "warnings": list(warnings),
+            "runs": [_run_summary(run) for arm in arms for run in arm.runs],
+            "arms": [_arm_summary(arm) for arm in arms],
+            "comparisons": [_comparison_summary(comparison) for comparison in comparisons],
+            "environment": environment,
+        }
+    )

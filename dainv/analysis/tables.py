@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,14 +10,7 @@ from dainv.analysis.comparison import Comparison
 from dainv.analysis.dynamics import Dynamics
 from dainv.analysis.phases import Phase
 from dainv.analysis.results import AnalyzedRun
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+from dainv.export import csv_of
 
 
 def scores_csv(runs: Sequence[AnalyzedRun]) -> bytes:
@@ -38,7 +29,7 @@ def scores_csv(runs: Sequence[AnalyzedRun]) -> bytes:
                 row += [summary.n, *summary.median, summary.q1, summary.q3, summary.whisker_low, summary.whisker_high]
                 row += [summary.mean]
             rows.append(row)
-    return _csv(header, rows)
+    return csv_of(header, rows)
 
 
 def dynamics_csv(runs: Sequence[AnalyzedRun]) -> bytes:
@@ -56,7 +47,7 @@ def dynamics_csv(runs: Sequence[AnalyzedRun]) -> bytes:
                 names = (in_training[layer][row], in_control[layer][row])
                 accuracies = (_short(d.train_accuracy[row]), _short(d.test_accuracy[row]))
                 rows.append((run.name, int(epoch), layer, *losses, *names, *accuracies))
-    return _csv(header, rows)
+    return csv_of(header, rows)
 
 
 def _short(value: float) -> str:
@@ -86,4 +77,4 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> bytes:
         for layer, found in comparison.seeds.items():
             who = ("seeds", comparison.reference.label, comparison.other.label, layer, "+".join(map(str, found.n)))
             rows.append((*who, found.value, found.low, found.high, "", "", found.p, found.p_holm))
-    return _csv(header, rows)
+    return csv_of(header, rows)

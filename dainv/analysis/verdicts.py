@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dainv.analysis.comparison import Comparison, RunComparison
 from dainv.analysis.paired import SIGNIFICANCE
 from dainv.analysis.seeds import SeedDifference
-from dainv.analysis.words import interval, layer_list, listed, number, short_layer, signed, the
+from dainv.analysis.words import interval, layer_list, listed, most_of, number, short_layer, signed, the
 
 _TEST = (
     "By Wilcoxon signed-rank tests with Holm's correction over the layers, at 0.05; r is the effect size, the "
@@ -45,7 +45,7 @@ def _over_images(pair: RunComparison) -> str:
         share = test.higher if sign > 0 else 1 - test.higher
         parts.append(
             f"{word} at {layer_list(chosen, layers)} (most clearly at layer {short_layer(most)}: {word} in "
-            f"{100 * share:.0f} % of the images, r = {number(test.effect)}, median {signed(median.value)}, "
+            f"{most_of(share)} of the images, r = {number(test.effect)}, median {signed(median.value)}, 95 % interval "
             f"{interval(median)})"
         )
     small = [layer for layer, test in pair.tests.items() if test.sign and abs(test.effect) < SMALL]

@@ -38,6 +38,13 @@ def percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f} %)"
 
 
+def most_of(share: float) -> str:
+    """A share in whole percent; all of them, and none, are said only where that is so."""
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
 def layer_list(chosen: Sequence[str], layers: Sequence[str]) -> str:
     """Some of the layers in words, neighbours drawn together: ``layers 1 and 3–5``.
 

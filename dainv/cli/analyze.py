@@ -11,7 +11,7 @@ from dainv.cli import options
 from dainv.cli.console import console
 
 
-@click.command(short_help="Invariance scores, loss dynamics, figures and a report of runs.")
+@click.command()
 @click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...")
 @options.data
 @options.data_root

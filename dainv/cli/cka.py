@@ -11,7 +11,7 @@ from dainv.cli.console import console
 from dainv.errors import UserError
 
 
-@click.command(short_help="Linear CKA between layers, of one network or of two.", epilog=options.MODEL)
+@click.command(epilog=options.MODEL)
 @click.argument("model")
 @click.argument("other", required=False)
 @options.data
@@ -19,6 +19,9 @@ from dainv.errors import UserError
 @options.image_size
 @options.layers
 @click.option("--other-layers", multiple=True, help="Of the second network.  [default: the same]")
+@options.weights
+@click.option("--other-weights", default=None, metavar="FILE", help="Of the second network, or 'pretrained'.")
+@options.normalize
 @click.option("--images", type=click.IntRange(4), default=None, help="Only so many test images.  [default: all]")
 @options.form
 @click.option("--out", multiple=True, metavar="FILE", help="Write .csv, .json, .png or .svg; may be repeated.")
@@ -33,6 +36,9 @@ def cka(
     image_size: int | None,
     layers: tuple[str, ...],
     other_layers: tuple[str, ...],
+    weights: str | None,
+    other_weights: str | None,
+    normalize: str | None,
     images: int | None,
     form: str,
     out: tuple[str, ...],
@@ -45,23 +51,32 @@ def cka(
     from dainv.devices import resolve_device
     from dainv.geometry.cka import linear_cka
     from dainv.geometry.files import FORMS, cka_csv, cka_json, cka_table, save_cka
-    from dainv.geometry.subject import images_by_class, subject
-    from dainv.models.loading import load_images
+    from dainv.geometry.images import images_by_class
+    from dainv.models.loading import layers_of, load_images
     from dainv.reporting import progress_bar
+    from dainv.scores.fingerprint import weights_fingerprint
+    from dainv.scores.network import network_for
+    from dainv.scores.settings import normalization
 
     for path in out:
         if Path(path).suffix not in FORMS:
             raise UserError(f"--out {path}: expected a name that ends in {', '.join(FORMS)}")
     place = resolve_device(device)
-    network, names = subject(model, layers)
-    other_network, other_names = (None, None) if other is None else subject(other, other_layers or layers)
     found = load_images(model, data, data_root, image_size)
+    prepare = normalization(normalize, found.image_shape[0])
+    network = network_for(model, found, weights=weights, seed=seed)
+    names = layers or layers_of(model, network)
+    other_network = other_names = None
+    if other is not None:
+        other_network = network_for(other, found, weights=other_weights, seed=seed)
+        other_names = other_layers or layers or layers_of(other, other_network)
     chosen = images_by_class(found, images, seed)
     with progress_bar(console) as progress:
         result = linear_cka(
             network,
             found.test.batch(chosen),
             layers=names,
+            prepare=prepare,
             other=other_network,
             other_layers=other_names,
             batch_size=batch_size,
@@ -73,6 +88,8 @@ def cka(
     about = {
         "dainv": __version__,
         "models": labels,
+        "models_sha256": [weights_fingerprint(one.state_dict()) for one in (network, other_network or network)],
+        "normalize": normalize,
         "data": found.name,
         "data_sha256": found.fingerprint(),
         "seed": seed,

@@ -9,7 +9,7 @@ import click
 from dainv.cli.console import console
 
 
-@click.command(short_help="What a bug report needs.")
+@click.command()
 def env() -> None:
     """Versions, hardware, commit, and which backends work here and why not."""
     from dainv.environment import environment

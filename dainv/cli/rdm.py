@@ -11,12 +11,14 @@ from dainv.cli.console import console
 from dainv.errors import UserError
 
 
-@click.command(short_help="Distances between images at every layer, for rsatoolbox.", epilog=options.MODEL)
+@click.command(epilog=options.MODEL)
 @click.argument("model")
 @options.data
 @options.data_root
 @options.image_size
 @options.layers
+@options.weights
+@options.normalize
 @click.option("--images", type=click.IntRange(2), default=100, help="Number of test images, drawn by the seed.")
 @click.option("--indices", default=None, metavar="I,J,...", help="These test images, in this order, instead.")
 @click.option("--out", default="rdm.npz", help="The .npz file to write.")
@@ -29,6 +31,8 @@ def rdm(
     data_root: str | None,
     image_size: int | None,
     layers: tuple[str, ...],
+    weights: str | None,
+    normalize: str | None,
     images: int,
     indices: str | None,
     out: str,
@@ -42,20 +46,39 @@ def rdm(
     """
     from dainv._version import __version__
     from dainv.devices import resolve_device
+    from dainv.geometry.images import images_by_class
     from dainv.geometry.rdm import rdms
-    from dainv.geometry.subject import images_by_class, subject
-    from dainv.models.loading import load_images
+    from dainv.models.loading import layers_of, load_images
     from dainv.reporting import progress_bar
+    from dainv.scores.fingerprint import weights_fingerprint
+    from dainv.scores.network import network_for
+    from dainv.scores.settings import normalization
 
     place = resolve_device(device)
-    network, names = subject(model, layers)
     found = load_images(model, data, data_root, image_size)
+    prepare = normalization(normalize, found.image_shape[0])
+    network = network_for(model, found, weights=weights, seed=seed)
+    names = layers or layers_of(model, network)
     chosen = images_by_class(found, images, seed, _numbers(indices))
     with progress_bar(console) as progress:
         result = rdms(
-            network, found.test.batch(chosen), layers=names, batch_size=batch_size, device=place, progress=progress
+            network,
+            found.test.batch(chosen),
+            layers=names,
+            prepare=prepare,
+            batch_size=batch_size,
+            device=place,
+            progress=progress,
         )
-    about = {"dainv": __version__, "model": Path(model).name, "data": found.name, "data_sha256": found.fingerprint()}
+    about = {
+        "dainv": __version__,
+        "model": Path(model).name,
+        "model_sha256": weights_fingerprint(network.state_dict()),
+        "normalize": normalize,
+        "data": found.name,
+        "data_sha256": found.fingerprint(),
+        "seed": seed,
+    }
     result.save(Path(out), chosen.tolist(), found.test.labels[chosen].tolist(), about)
     console.print(f"{len(result.layers)} RDMs of {len(chosen)} images: {out}", soft_wrap=True)
 

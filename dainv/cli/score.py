@@ -11,13 +11,13 @@ import click
 from rich.console import Console
 
 from dainv.cli import options
-from dainv.cli.console import console
+from dainv.cli.console import OfSeveral, console
 
 if TYPE_CHECKING:
     from dainv.scores.study import Study
 
 
-@click.command(short_help="Invariance scores of any network.", epilog=options.MODEL)
+@click.command(cls=OfSeveral, epilog=options.MODEL)
 @click.argument("model")
 @options.data
 @options.data_root
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @options.layers
 @options.weights
 @options.checkpoint
-@click.option("--normalize", default=None, metavar="MEAN/STD", help="What the model expects; or 'imagenet'.")
+@options.normalize
 @click.option(
     "--transform",
     multiple=True,
@@ -86,7 +86,8 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
 
 
 def _show(study: Study, form: str, out: Path | None) -> None:
-    from dainv.scores.tables import csv_of, files_of, json_of, score_rows, summary_of
+    from dainv.export import json_of
+    from dainv.scores.tables import files_of, rows_csv, score_rows, summary_of
     from dainv.scores.terminal import tables
 
     for note in (*study.scores.notes, *_unscored(study)):
@@ -94,7 +95,7 @@ def _show(study: Study, form: str, out: Path | None) -> None:
     if form == "json":
         click.echo(json_of(summary_of(study)), nl=False)
     elif form == "csv":
-        click.echo(csv_of(score_rows(study)), nl=False)
+        click.echo(rows_csv(score_rows(study)), nl=False)
     else:
         for table in tables(study):
             console.print(table)

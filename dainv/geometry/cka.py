@@ -18,7 +18,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from dainv.errors import UserError
-from dainv.geometry.subject import listening
+from dainv.scores.listening import Prepare, listening
 from dainv.taps import match_layers
 
 SMALLEST_BATCH = 4  # the unbiased estimate of HSIC divides by n - 3
@@ -51,6 +51,7 @@ def linear_cka(
     layers: str | Sequence[str],
     other: nn.Module | None = None,
     other_layers: str | Sequence[str] | None = None,
+    prepare: Prepare | None = None,
     batch_size: int = 128,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -67,6 +68,7 @@ def linear_cka(
         layers: pattern or patterns of layer names.
         other: a second network; the first is compared with itself if not given.
         other_layers: of the second network; the same patterns if not given.
+        prepare: from images in [0, 1] to what the models expect, such as a normalisation.
         batch_size: least number of images at a time, at least 4; the rest is spread over the batches.
         device: where to compute; each model's device if not given.
         seed: of the division into batches.
@@ -86,12 +88,14 @@ def linear_cka(
     between = np.zeros((len(names), len(other_names)))
     within, other_within = np.zeros(len(names)), np.zeros(len(other_names))
     with ExitStack() as stack:
-        one = stack.enter_context(listening(model, names, device, _u_centred))
-        two = one if other is None else stack.enter_context(listening(other, other_names, device, _u_centred))
+        one = stack.enter_context(listening(model, names, device, prepare))
+        two = one if other is None else stack.enter_context(listening(other, other_names, device, prepare))
+        for listener in {one, two}:
+            listener.probe(images[:2])
         for chosen in batches:
             batch, pairs = images[chosen], len(chosen) * (len(chosen) - 3)
-            grams = _stacked(one(batch), names)
-            other_grams = grams if other is None else _stacked(two(batch), other_names)
+            grams = _stacked(one.run(batch, _u_centred), names)
+            other_grams = grams if other is None else _stacked(two.run(batch, _u_centred), other_names)
             between += grams @ other_grams.T / pairs
             within += (grams**2).sum(1) / pairs
             other_within += (other_grams**2).sum(1) / pairs
@@ -108,7 +112,7 @@ def _batches(n_images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
     yield from order.tensor_split(max(1, n_images // batch_size))
 
 
-def _u_centred(name: str, features: Tensor) -> Tensor:
+def _u_centred(_layer: str, features: Tensor) -> Tensor:
     """U-centred inner products of features ``(n, D)``, ``(n, n)`` float64 with a zero diagonal.
 
     n (n - 3) HSIC_1 of two layers (Song et al. 2012) is the sum over the products of their U-centred matrices (Székely
@@ -116,10 +120,9 @@ def _u_centred(name: str, features: Tensor) -> Tensor:
     first, for the sake of the digits.
     """
     n = len(features)
+    features = features.float()
     deviations = features - features.mean(0)
     gram = (deviations @ deviations.T).double().fill_diagonal_(0)
-    if n < SMALLEST_BATCH:
-        raise UserError(f"layer {name!r} puts out {n} rows for a batch; choose one with a row an image")
     means = gram.sum(1) / (n - 2)
     gram -= means[:, None] + means[None, :] - gram.sum() / ((n - 1) * (n - 2))
     return gram.fill_diagonal_(0)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from dainv.analysis.words import short_layer
+from dainv.export import csv_of, json_of, missing
 from dainv.geometry.cka import CKA
 from dainv.runs import write_atomically
 
@@ -34,18 +33,16 @@ def cka_table(cka: CKA, title: str) -> Table:
 
 def cka_csv(cka: CKA) -> bytes:
     """A row a pair of layers; what is not defined is left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "column", "cka"])
-    for row, values in zip(cka.rows, cka.values, strict=True):
-        for column, value in zip(cka.columns, values, strict=True):
-            writer.writerow([row, column, "" if math.isnan(value) else float(value)])
-    return text.getvalue().encode()
+    pairs = product(cka.rows, cka.columns)
+    return csv_of(
+        ["row", "column", "cka"],
+        ([*pair, value] for pair, value in zip(pairs, cka.values.ravel().tolist(), strict=True)),
+    )
 
 
 def cka_json(cka: CKA, about: Mapping[str, Any]) -> bytes:
     """The matrix with what it was made from; what is not defined is null."""
-    values = [[None if math.isnan(value) else float(value) for value in row] for row in cka.values]
+    values = [[None if missing(value) else value for value in row] for row in cka.values.tolist()]
     content = {
         "definition": DEFINITION,
         **about,
@@ -55,7 +52,7 @@ def cka_json(cka: CKA, about: Mapping[str, Any]) -> bytes:
         "columns": cka.columns,
         "values": values,
     }
-    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+    return json_of(content)
 
 
 def cka_figure(cka: CKA, form: str, labels: tuple[str, str]) -> bytes:
@@ -66,10 +63,11 @@ def cka_figure(cka: CKA, form: str, labels: tuple[str, str]) -> bytes:
         form: ``"png"`` or ``"svg"``.
         labels: what the rows and the columns are layers of.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"font.size": 9, "svg.hashsalt": "dainv", "svg.fonttype": "path"}):
+    from dainv.drawing import LIGHT, render, style, write_numbers
+
+    with style(LIGHT):
         side = max(3.2, 0.42 * max(len(cka.rows), len(cka.columns)) + 1.2)
         figure = Figure(figsize=(side + 0.9, side), layout="constrained")
         axes = figure.add_subplot()
@@ -80,16 +78,11 @@ def cka_figure(cka: CKA, form: str, labels: tuple[str, str]) -> bytes:
         axes.set_ylabel(f"layer of {labels[0]}")
         axes.set_xlabel(f"layer of {labels[1]}")
         figure.colorbar(drawn, ax=axes, label="linear CKA", shrink=0.85)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
         if max(cka.values.shape) <= _ANNOTATED:
-            for y, values in enumerate(cka.values):
-                for x, value in enumerate(values):
-                    text = "–" if math.isnan(value) else f"{value:.2f}"
-                    ink = "black" if value > 0.6 else "white"
-                    axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=7)
-        file = io.BytesIO()
-        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-        figure.savefig(file, format=form, dpi=200, metadata=metadata)
-    return file.getvalue()
+            write_numbers(axes, cka.values)
+        return render(figure, form)
 
 
 def save_cka(cka: CKA, path: Path, about: Mapping[str, Any], labels: tuple[str, str]) -> None:

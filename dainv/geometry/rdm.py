@@ -14,10 +14,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from dainv.errors import UserError
-from dainv.geometry.subject import listening, rows
 from dainv.runs import write_atomically
-from dainv.scores import INPUT
-from dainv.taps import match_layers
+from dainv.scores.listening import Listener, Prepare, listening
 from dainv_kernels import pairwise_mse
 
 MEASURE = "mean squared difference"
@@ -65,6 +63,7 @@ def rdms(
     images: Tensor,
     *,
     layers: str | Sequence[str],
+    prepare: Prepare | None = None,
     batch_size: int = 256,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
@@ -79,6 +78,7 @@ def rdms(
         model: any module; it is put in eval mode and back.
         images: ``(N, C, H, W)`` float, in [0, 1].
         layers: pattern or patterns of layer names. The pixels are added, as layer ``"input"``.
+        prepare: from images in [0, 1] to what the model expects, such as a normalisation.
         batch_size: images at a time; does not change the result.
         device: where to compute; the model's device if not given.
         progress: a display to report to.
@@ -88,32 +88,28 @@ def rdms(
     """
     if len(images) < 2:
         raise UserError(f"--images: expected at least 2 to compare, got {len(images)}")
-    names = match_layers(model, layers)
-    found = {INPUT: _distances(rows(images))}
-    passes = list(_passes(_dimensions(model, names, images, device), len(images)))
-    task = None if progress is None else progress.add_task("distances", total=1 + len(names), completed=1)
-    for part in passes:
-        kept: dict[str, list[Tensor]] = {name: [] for name in part}
-        with listening(model, part, device, lambda _name, features: features.cpu()) as listener:
-            for batch in images.split(batch_size):
-                for name, features in listener(batch).items():
-                    kept[name].append(features)
-        for name in part:
-            found[name] = _distances(torch.cat(kept.pop(name)).to(device or "cpu"))
-            if progress is not None and task is not None:
-                progress.advance(task)
-    return RDMs((INPUT, *names), np.stack([found[name] for name in (INPUT, *names)]))
+    found: dict[str, np.ndarray] = {}
+    with listening(model, layers, device, prepare) as listener:
+        listener.probe(images[:2])
+        dimensions = listener.dimensions
+        task = None if progress is None else progress.add_task("distances", total=len(dimensions))
+        for part in _passes(dimensions, len(images)):
+            kept = _activations(listener, images.split(batch_size), part)
+            for name in part:
+                found[name] = _distances(torch.cat(kept.pop(name)).to(listener.device))
+                if progress is not None and task is not None:
+                    progress.advance(task)
+    return RDMs(tuple(dimensions), np.stack([found[name] for name in dimensions]))
 
 
-def _dimensions(
-    model: nn.Module, names: Sequence[str], images: Tensor, device: torch.device | str | None
-) -> dict[str, int]:
-    with listening(model, names, device, lambda _name, features: features) as listener:
-        sizes = {name: tuple(features.shape) for name, features in listener(images[:2]).items()}
-    for name, size in sizes.items():
-        if size[0] != 2:
-            raise UserError(f"layer {name!r} puts out {size[0]} rows for 2 images; choose one with a row an image")
-    return {name: size[1] for name, size in sizes.items()}
+def _activations(listener: Listener, batches: Sequence[Tensor], layers: Sequence[str]) -> dict[str, list[Tensor]]:
+    """Layer -> its activations of each batch, float32, in main memory."""
+    kept: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for batch in batches:
+        found = listener.run(batch, lambda name, rows: rows.float() if name in kept else rows.new_empty(0))
+        for name in layers:
+            kept[name].append(found[name].cpu())
+    return kept
 
 
 def _passes(dimensions: dict[str, int], n_images: int) -> Iterator[list[str]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,7 @@ from dainv.models.wideresnet import WideResNet
 
 _WIDE = re.compile(r"wrn-(\d+)-(\d+)")
 _OWN = ("allcnn", "cifar-resnet18", "wrn-28-10")
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _TAKES_IMAGE_SIZE = {"vit": "image_size", "maxvit": "input_size"}  # of torchvision's families, by the name's first part
 
 
@@ -107,10 +111,32 @@ def _torchvision(request: Request) -> nn.Module:
         height, width = request.image_size
         options[_TAKES_IMAGE_SIZE[family]] = height if family == "vit" else (height, width)
     try:
-        network: nn.Module = models.get_model(name, **options)
-    except Exception as error:  # a size that does not fit, other classes than the weights have, a failing download
+        with _loading(request):
+            network: nn.Module = models.get_model(name, **options)
+    except UserError:
+        raise
+    except Exception as error:  # a size that does not fit, other classes than the weights have
         raise UserError(f"{name}: {first_line(error)}") from None
     return _with_channels(network, request)
+
+
+@contextmanager
+def _loading(request: Request) -> Iterator[None]:
+    """What a library downloads is not unpickled, which torchvision would, and a failing download is a line."""
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    except OSError as error:  # of urllib too, which wraps the reason
+        reason = getattr(error, "reason", first_line(error))
+        raise UserError(
+            f"--weights pretrained: {request.name}'s cannot be downloaded ({reason}); pass a file"
+        ) from None
+    finally:
+        if before is None:
+            del os.environ[_WEIGHTS_ONLY]
+        else:
+            os.environ[_WEIGHTS_ONLY] = before
 
 
 def _with_channels(network: nn.Module, request: Request) -> nn.Module:
@@ -151,10 +177,13 @@ def _timm(request: Request) -> nn.Module:
         options["num_classes"] = request.n_classes
     sized = {"img_size": request.image_size} if request.image_size is not None else {}
     try:
-        try:
-            network: nn.Module = timm.create_model(name, pretrained=request.pretrained, **options, **sized)
-        except TypeError:  # most networks take images of any size and know no such argument
-            network = timm.create_model(name, pretrained=request.pretrained, **options)
+        with _loading(request):
+            try:
+                network: nn.Module = timm.create_model(name, pretrained=request.pretrained, **options, **sized)
+            except TypeError:  # most networks take images of any size and know no such argument
+                network = timm.create_model(name, pretrained=request.pretrained, **options)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{request.name}: {first_line(error)}") from None
     return network

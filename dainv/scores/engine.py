@@ -81,7 +81,6 @@ class Engine:
     Args:
         work: what is to be done.
         listener: the model.
-        device: where to compute.
         ranks: the processes that share the work.
         file: where unfinished work is kept; nowhere if not given.
         progress: a display to report to.
@@ -92,15 +91,14 @@ class Engine:
         self,
         work: Work,
         listener: Listener,
-        device: torch.device,
         ranks: Ranks,
         file: PartialFile | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._work, self._listener, self._device, self._ranks = work, listener, device, ranks
+        self._work, self._listener, self._device, self._ranks = work, listener, listener.device, ranks
         self._file, self._asked_to_stop = file, stop
-        self._range = RangeCheck(device)
+        self._range = RangeCheck(listener.device)
         first_two = torch.cat(list(work.source.batches(0, 2, 2)))
         self._references = listener.probe(self._checked(first_two))
         self._batch = min(work.batch_size, max(1, _MOST_ACTIVATIONS // sum(listener.dimensions.values())))

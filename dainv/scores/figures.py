@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import cbook, colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dainv.drawing import LIGHT, Theme, grid, render, style
+from dainv.drawing import LIGHT, Theme, boxes, grid, name_layers, render, score_axes, style, write_numbers
 from dainv.scores.curves import Axis
 from dainv.scores.listening import INPUT
 from dainv.scores.study import Study
@@ -33,15 +33,6 @@ def figures_of(study: Study) -> dict[str, bytes]:
     return {f"{name}.{form}": draw(study, form) for name, draw in drawn.items() for form in ("png", "svg")}
 
 
-def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
-    long = max(len(layer) for layer in layers) > 6 or len(layers) > 14
-    axes.set_xticks(range(len(layers)), layers, rotation=40 if long else 0, ha="right" if long else "center")
-    if long:
-        for label in axes.get_xticklabels():
-            label.set_rotation_mode("anchor")
-    axes.tick_params(axis="x", length=0)
-
-
 def scores_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
     """Box plots of sigma at every layer, a colour a transformation that was asked for.
 
@@ -57,29 +48,14 @@ def scores_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
         figure = Figure(figsize=(min(30, max(7.2, width)), 3.7), layout="constrained")
         axes = figure.add_subplot()
         slot = 0.76 / max(len(names), 2)
+        scored = [place for place, layer in enumerate(layers) if layer not in study.scores.unscored]
         for number, name in enumerate(names):
             shift, colour = (number - (len(names) - 1) / 2) * slot, colours[number % len(colours)]
             sigma = study.scores.scores(name).sigma
-            scored = [place for place, layer in enumerate(layers) if layer not in study.scores.unscored]
-            axes.boxplot(
-                [sigma[layers[place]].ravel() for place in scored],
-                positions=[place + shift for place in scored],
-                widths=0.84 * slot,
-                patch_artist=True,
-                showfliers=False,
-                manage_ticks=False,
-                boxprops={"facecolor": colour, "edgecolor": colour, "linewidth": 0.8},
-                medianprops={"color": theme.paper, "linewidth": 1.8, "solid_capstyle": "butt"},
-                whiskerprops={"color": colour, "linewidth": 1.0},
-                capprops={"color": colour, "linewidth": 1.0},
-            )
-        axes.axhline(0, color=theme.ink, linewidth=0.8, zorder=1)
-        axes.axvline(0.5, color=theme.ink, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)  # pixels | layers
-        axes.set_xlim(-0.6, len(layers) - 0.4)
+            found = cbook.boxplot_stats([sigma[layers[place]].ravel() for place in scored])
+            boxes(axes, found, [place + shift for place in scored], 0.84 * slot, colour, theme)
+        score_axes(axes, layers, theme)
         axes.set_ylim(max(_DEEPEST, min(_LOWEST, axes.dataLim.y0 - 0.05)), 1.05)
-        _name_layers(axes, layers)
-        grid(axes, theme)
-        axes.set_ylabel("Invariance score σ")
         handles = [
             Patch(color=colours[number % len(colours)], label=name) for number, name in enumerate(study.transforms)
         ]
@@ -104,17 +80,13 @@ def parts_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         image = axes.imshow(medians, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        for row, column in np.ndindex(medians.shape):
-            value = medians[row, column]
-            if np.isfinite(value):
-                ink = "black" if value > 0.6 else "white"
-                axes.text(column, row, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink, size=8)
+        write_numbers(axes, medians)
         axes.axvline(0.5, color=theme.paper, linewidth=3)  # pixels | layers
         axes.axhline(len(study.transforms) - 0.5, color=theme.paper, linewidth=3)  # asked for | alone
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(axis="y", length=0)
         axes.spines[:].set_visible(False)
-        _name_layers(axes, layers)
+        name_layers(axes, layers)
         figure.colorbar(image, ax=axes, label="median σ", extend="min" if np.nanmin(medians) < 0 else "neither")
         return render(figure, form)
 

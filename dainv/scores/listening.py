@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from dainv.errors import UserError
 from dainv.models.foreign import first_line
-from dainv.taps import Taps, match_layers
+from dainv.taps import Taps, evaluating, match_layers
 
 INPUT = "input"  # the pixels, as a layer
 
 Reduce = Callable[[str, Tensor], Tensor]
+Prepare = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,11 @@ class Listener:
     Args:
         model: any module, on the device, in eval mode.
         layers: pattern or patterns of layer names.
+        device: where the model is.
         prepare: from images in [0, 1] to what the model expects, such as a normalisation; nothing if not given.
 
     Attributes:
+        device: where the model is.
         dimensions: layer -> D, the pixels first; known after :meth:`probe`.
         notes: what is good to know about the layers.
 
@@ -50,8 +55,9 @@ class Listener:
     """
 
     def __init__(
-        self, model: nn.Module, layers: str | Sequence[str], prepare: Callable[[Tensor], Tensor] | None = None
+        self, model: nn.Module, layers: str | Sequence[str], device: torch.device, prepare: Prepare | None = None
     ) -> None:
+        self.device = device
         self._model = model
         self._prepare = prepare
         self._dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
@@ -68,6 +74,10 @@ class Listener:
         """Layer -> D, the pixels first."""
         return {name: form.dimension for name, form in self._forms.items()}
 
+    def _placed(self, batch: Tensor) -> Tensor:
+        """On the device, channels innermost, in which convolutions are fastest."""
+        return batch.to(self.device).contiguous(memory_format=torch.channels_last)
+
     def _forward(self, batch: Tensor) -> None:
         x = batch if self._prepare is None else self._prepare(batch)
         try:
@@ -82,7 +92,7 @@ class Listener:
         """Find out what the layers put out, and start listening.
 
         Args:
-            batch: two images.
+            batch: two images, on any device.
 
         Returns:
             Layer -> ``(D,)`` activations of the first image, float32 or better.
@@ -90,6 +100,7 @@ class Listener:
         Raises:
             UserError: the model does not accept them, or a layer puts out what cannot be scored.
         """
+        batch = self._placed(batch)
         calls: Counter[str] = Counter()
         seen: dict[str, tuple[Tensor, int]] = {}
 
@@ -131,7 +142,7 @@ class Listener:
         """One forward pass.
 
         Args:
-            batch: ``(n, C, H, W)`` images in [0, 1], on the device.
+            batch: ``(n, C, H, W)`` images in [0, 1], on any device.
             reduce: given layer and ``(n, D)`` activations, what to keep of them.
 
         Returns:
@@ -142,6 +153,7 @@ class Listener:
         """
         assert self._taps is not None, "probe first"
         self._reduce = reduce
+        batch = self._placed(batch)
         pixels = reduce(INPUT, self._forms[INPUT].rows(batch))
         self._forward(batch)
         return {INPUT: pixels, **self._taps.take()}
@@ -150,6 +162,47 @@ class Listener:
         """Stop listening."""
         if self._taps is not None:
             self._taps.remove()
+
+
+@contextmanager
+def listening(
+    model: nn.Module,
+    layers: str | Sequence[str],
+    device: torch.device | str | None = None,
+    prepare: Prepare | None = None,
+) -> Iterator[Listener]:
+    """A model on a device, in eval mode and listened to, and all of it back as it was.
+
+    Args:
+        model: any module.
+        layers: pattern or patterns of layer names.
+        device: where to compute; the model's device if not given.
+        prepare: see :class:`Listener`.
+
+    Raises:
+        UserError: no layer matches.
+    """
+    was_on = next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+    listener = Listener(model, layers, was_on if device is None else torch.device(device), prepare)
+    try:
+        with evaluating(model.to(listener.device)), _out_of_place(model):
+            yield listener
+    finally:
+        listener.stop()
+        model.to(was_on)
+
+
+@contextmanager
+def _out_of_place(model: nn.Module) -> Iterator[None]:
+    """Activations such as ``ReLU(inplace=True)`` leave the output of the layer before them as it is."""
+    changed = [module for module in model.modules() if getattr(module, "inplace", None) is True]
+    try:
+        for module in changed:
+            module.inplace = False  # type: ignore[assignment]
+        yield
+    finally:
+        for module in changed:
+            module.inplace = True  # type: ignore[assignment]
 
 
 def _form(name: str, output: Tensor, n_images: int, overwritten: bool) -> _Form:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from dainv.ranks import Ranks
 from dainv.scores.engine import Engine, Work
 from dainv.scores.images import SplitImages, image_source
-from dainv.scores.listening import Listener
+from dainv.scores.listening import listening
 from dainv.scores.partial import PartialFile
 from dainv.scores.results import CONSTANT, NOT_FINITE, InvarianceScores, NetworkScores
 from dainv.scores.transforms import Transform, Transformation
-from dainv.taps import evaluating
 
 Images = Tensor | Dataset[Any] | DataLoader[Any] | SplitImages
 
@@ -154,8 +151,6 @@ def score_network(
             raise ValueError(f"repeats: {what} at least {least}, got {count} for {name}")
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-    was_on = _device_of(model)
-    place = torch.device(device) if device is not None else was_on
     classes, order, known = None, None, None
     if labels is not None:
         known = np.asarray(labels)
@@ -175,28 +170,5 @@ def score_network(
         seed=seed,
         variances=variances,
     )
-    listener = Listener(model, layers, prepare)
-    try:
-        with evaluating(model.to(place)), _out_of_place(model):
-            engine = Engine(work, listener, place, ranks or Ranks(), partial, progress, stop)
-            return NetworkScores(engine.run(), known)
-    finally:
-        listener.stop()
-        model.to(was_on)
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
-
-
-@contextmanager
-def _out_of_place(model: nn.Module) -> Iterator[None]:
-    """Activations such as ``ReLU(inplace=True)`` leave the output of the layer before them as it is."""
-    changed = [module for module in model.modules() if getattr(module, "inplace", None) is True]
-    try:
-        for module in changed:
-            module.inplace = False  # type: ignore[assignment]
-        yield
-    finally:
-        for module in changed:
-            module.inplace = True  # type: ignore[assignment]
+    with listening(model, layers, device, prepare) as listener:
+        return NetworkScores(Engine(work, listener, ranks or Ranks(), partial, progress, stop).run(), known)

@@ -57,26 +57,12 @@ class ScoreSettings:
             raise UserError(f"--transform: {twice[0]} given twice")
         if "transformation" in self.by and self.scheme is None:
             raise UserError(f"--by transformation takes a scheme apart: name one of {', '.join(SCHEMES)}")
-        _normalization(self.normalize)
+        _mean_and_deviation(self.normalize)
 
     @property
     def scheme(self) -> Augmentation | None:
         """The first transformation that is an augmentation scheme."""
         return next((SCHEMES[name] for name in self.transform if name in SCHEMES), None)
-
-    def prepare(self, channels: int) -> Normalization | None:
-        """From images in [0, 1] to what the model expects.
-
-        Raises:
-            UserError: means and deviations for another number of channels.
-        """
-        found = _normalization(self.normalize)
-        if found is None:
-            return None
-        mean, deviation = found
-        if len(mean) not in (1, channels):
-            raise UserError(f"--normalize {self.normalize}: {len(mean)} channels, the images have {channels}")
-        return Normalization(mean, deviation)
 
 
 class Normalization:
@@ -92,7 +78,25 @@ class Normalization:
         return (images - self._mean) / self._deviation
 
 
-def _normalization(text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def normalization(text: str | None, channels: int) -> Normalization | None:
+    """From images in [0, 1] to what a model expects.
+
+    Args:
+        text: ``imagenet``, or ``MEAN/STD``, each a number or one a channel; none if not given.
+        channels: of the images.
+
+    Raises:
+        UserError: another form, or another number of channels.
+    """
+    if (found := _mean_and_deviation(text)) is None:
+        return None
+    mean, deviation = found
+    if len(mean) not in (1, channels):
+        raise UserError(f"--normalize {text}: {len(mean)} channels, the images have {channels}")
+    return Normalization(mean, deviation)
+
+
+def _mean_and_deviation(text: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     if text is None:
         return None
     if text == "imagenet":

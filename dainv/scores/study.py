@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import Progress
-from torch import nn
 
 from dainv.data import ImageData, choose_images
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.models.loading import layers_of, load_images, load_model
+from dainv.models.loading import layers_of, load_images
 from dainv.ranks import Ranks
-from dainv.runs import RunDirectory
 from dainv.scores.curves import AXES, Axis
 from dainv.scores.fingerprint import weights_fingerprint
 from dainv.scores.images import SplitImages
+from dainv.scores.network import network_for
 from dainv.scores.partial import PartialFile
 from dainv.scores.results import NetworkScores
 from dainv.scores.scoring import score_network
-from dainv.scores.settings import ScoreSettings, load_transform
+from dainv.scores.settings import ScoreSettings, load_transform, normalization
 from dainv.scores.transforms import Transform
 
 
@@ -92,16 +91,9 @@ def score(
     transforms: dict[str, Transform] = {name: load_transform(name) for name in settings.transform}
     repeats = dict.fromkeys(transforms, settings.repeats)
     data = _load(settings, ranks)
-    channels, height, width = data.image_shape
-    is_run = Path(settings.model).is_dir()
-    if is_run:
-        model = _model_of_run(settings, channels)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)  # random weights, the same in all processes
-            model = load_model(
-                settings.model, in_channels=channels, image_size=(height, width), weights=settings.weights
-            )
+    model = network_for(
+        settings.model, data, weights=settings.weights, checkpoint=settings.checkpoint, seed=settings.seed
+    )
     layers = list(settings.layers) or layers_of(settings.model, model)
     parts: tuple[str, ...] = ()
     if "transformation" in settings.by and (scheme := settings.scheme) is not None:
@@ -137,7 +129,7 @@ def score(
             repeats=repeats,
             labels=labels if "class" in settings.by else None,
             variances=settings.variance_ratio,
-            prepare=settings.prepare(channels),
+            prepare=normalization(settings.normalize, data.image_shape[0]),
             batch_size=settings.batch_size,
             device=device if device is not None else ranks.device,
             seed=settings.seed,
@@ -146,10 +138,6 @@ def score(
             partial=partial,
             stop=stop,
         )
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"--batch-size {settings.batch_size}: more than the device's memory holds; choose less"
-        ) from None
     except ValueError as error:
         raise UserError(str(error)) from None
     return Study(
@@ -173,13 +161,6 @@ def _load(settings: ScoreSettings, ranks: Ranks) -> ImageData:
     if ranks.is_main:
         ranks.barrier()
     return data
-
-
-def _model_of_run(settings: ScoreSettings, channels: int) -> nn.Module:
-    config = RunDirectory.open(settings.model).config
-    if (expected := config["model"]["in_channels"]) != channels:
-        raise UserError(f"{settings.model} was trained on images of {expected} channels, these have {channels}")
-    return load_model(settings.model, weights=settings.weights, checkpoint=settings.checkpoint)
 
 
 def _asked(settings: ScoreSettings) -> dict[str, Any]:

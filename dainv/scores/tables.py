@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from dainv.export import csv_of, json_of, missing
 from dainv.scores.study import Study
 
 DEFINITIONS = {
@@ -97,23 +95,14 @@ def class_rows(study: Study) -> Rows:
     return rows
 
 
-def csv_of(rows: Rows) -> bytes:
-    """CSV with a header; what is not known or not a number is left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
-    for row in rows:
-        writer.writerow(["" if _missing(value) else value for value in row.values()])
-    return text.getvalue().encode()
-
-
-def _missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and not math.isfinite(value))
+def rows_csv(rows: Rows) -> bytes:
+    """CSV, the keys of the first row for a header."""
+    return csv_of(list(rows[0]), (row.values() for row in rows))
 
 
 def _plain(rows: Rows) -> Rows:
     """JSON has no NaN."""
-    return [{key: None if _missing(value) else value for key, value in row.items()} for row in rows]
+    return [{key: None if missing(value) else value for key, value in row.items()} for row in rows]
 
 
 def summary_of(study: Study) -> dict[str, Any]:
@@ -132,11 +121,6 @@ def summary_of(study: Study) -> dict[str, Any]:
     }
 
 
-def json_of(value: object) -> bytes:
-    """JSON text."""
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-
-
 def npz_of(study: Study) -> bytes:
     """The score of every image: arrays ``TRANSFORMATION/LAYER`` of shape ``(repeats, N)``, ``indices``, ``labels``."""
     arrays: dict[str, Any] = {"indices": study.indices}
@@ -153,12 +137,12 @@ def files_of(study: Study) -> dict[str, bytes]:
     """File name -> content, but for the figures."""
     files = {
         "scores.npz": npz_of(study),
-        "scores.csv": csv_of(score_rows(study)),
+        "scores.csv": rows_csv(score_rows(study)),
         "summary.json": json_of(summary_of(study)),
     }
     for name, rows in (("curves.csv", curve_rows(study)), ("classes.csv", class_rows(study))):
         if rows:
-            files[name] = csv_of(rows)
+            files[name] = rows_csv(rows)
     return files
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from dainv.analysis.arms import kind
 from dainv.analysis.dynamics import read_dynamics
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.scoring import ScoreSource
+from dainv.analysis.statistics import resampled_medians
 from dainv.data import load_data
 from dainv.environment import environment
 from dainv.models.loading import model_from_config
@@ -22,6 +26,22 @@ from dainv.settings import TrainSettings
 
 LAYERS = [f"layer{number}" for number in range(1, 10)]
 TEST_IMAGES = 30
+
+
+def make_quick(monkeypatch: pytest.MonkeyPatch, *, pictures: bool = False) -> None:
+    """Few resamples, and no pictures, which take most of the time."""
+    few = partial(resampled_medians, resamples=50)
+    monkeypatch.setattr(sys.modules["dainv.analysis.results"], "resampled_medians", few)
+    for name in () if pictures else ("scores_figure", "dynamics_figure"):
+        monkeypatch.setattr(sys.modules["dainv.analysis.outputs"], name, lambda *_: b"<svg/>")
+
+
+def make_two_runs(folder: Path, seed: int = 0) -> Path:
+    """A baseline, ``base``, and a run with the objective, ``inv``, of a seed of its own if wanted."""
+    data = save_data(folder / "data.npz")
+    make_run(folder / "base", data, alpha=0.0)
+    make_run(folder / "inv", data, alpha=0.1, seed=seed)
+    return folder
 
 
 def save_data(path: Path, seed: int = 0) -> Path:

@@ -7,7 +7,7 @@ from dainv.analysis.dynamics import Dynamics
 from dainv.analysis.findings import findings
 from dainv.analysis.results import Arm
 from dainv.analysis.statistics import Estimate
-from dainv.analysis.words import interval, layer_list, listed, number, p_value, percent, short_layer, signed
+from dainv.analysis.words import interval, layer_list, listed, most_of, number, p_value, percent, short_layer, signed
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,13 @@ def test_numbers():
     assert interval(Estimate(0, -0.1, 0.2)) == "−0.10 to 0.20"
     assert percent(Estimate(0.915, 0.909, 0.92)) == "91.5 % (90.9 to 92.0 %)"
     assert [p_value(p) for p in (0.0, 0.00099, 0.0123, 1.0)] == ["p < 0.001", "p < 0.001", "p = 0.012", "p = 1.000"]
+    assert [most_of(share) for share in (1, 0.9996, 0.994, 0.0004, 0)] == [
+        "100 %",
+        "over 99 %",
+        "99 %",
+        "under 1 %",
+        "0 %",
+    ]
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
 

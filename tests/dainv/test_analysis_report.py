@@ -107,6 +107,17 @@ def test_page_is_sound_and_asks_nothing_of_the_network(two):
     assert "unsafe" not in policy.split("script-src")[1]
 
 
+def test_a_setting_that_is_younger_than_the_run_is_not_called_changed(two):
+    for arm in two:
+        for name in ("layers", "milestones"):
+            del arm.runs[0].config["settings"][name]
+    changed = re.findall(r"Settings changed</dt><dd>(.*?)</dd>", page_of(two)[0])
+    assert len(changed) == 2
+    for said in changed:
+        assert "epochs 3 <small>(default 350)" in said
+        assert not re.search("layers|milestones", said)
+
+
 def test_figures_have_words_for_those_who_do_not_see_them(two):
     images = [attributes for tag, attributes in page_of(two)[1].tags if tag == "img"]
     assert len(images) == 2

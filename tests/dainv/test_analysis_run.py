@@ -5,19 +5,17 @@ import json
 import shutil
 import sys
 import warnings
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from analysis_runs import LAYERS, TEST_IMAGES, make_run, save_data
+from analysis_runs import LAYERS, TEST_IMAGES, make_quick, make_run, make_two_runs, save_data
 from click.testing import CliRunner
 from rich.console import Console
 from scipy import stats
 
 from dainv import UserError, augmentation, invariance_scores
 from dainv.analysis import analyze
-from dainv.analysis.statistics import resampled_medians
 from dainv.cli import main
 from dainv.data import load_data
 from dainv.models.loading import model_from_run
@@ -30,12 +28,7 @@ scoring = sys.modules["dainv.analysis.scoring"]
 
 @pytest.fixture(autouse=True)
 def quick(request, monkeypatch):
-    """Few resamples, and pictures only for a test that asks for ``pictures``: drawing takes most of the time."""
-    results = sys.modules["dainv.analysis.results"]
-    monkeypatch.setattr(results, "resampled_medians", partial(resampled_medians, resamples=50))
-    if "pictures" not in request.fixturenames:
-        for name in ("scores_figure", "dynamics_figure"):
-            monkeypatch.setattr(sys.modules["dainv.analysis.outputs"], name, lambda *_: b"<svg/>")
+    make_quick(monkeypatch, pictures="pictures" in request.fixturenames)
 
 
 @pytest.fixture
@@ -46,11 +39,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Two runs that no test writes to."""
-    folder = tmp_path_factory.mktemp("made")
-    data = save_data(folder / "data.npz")
-    make_run(folder / "base", data, alpha=0.0)
-    make_run(folder / "inv", data, alpha=0.1, seed=1)
-    return folder
+    return make_two_runs(tmp_path_factory.mktemp("made"), seed=1)
 
 
 @pytest.fixture

@@ -3,38 +3,26 @@
 import csv
 import json
 import shutil
-import sys
-from functools import partial
 
 import numpy as np
 import pytest
-from analysis_runs import LAYERS, make_run, save_data
+from analysis_runs import LAYERS, make_quick, make_run, make_two_runs
 
 from dainv import UserError
 from dainv.analysis import analyze
 from dainv.analysis.opening import open_runs
-from dainv.analysis.statistics import resampled_medians
 from dainv.runs import RunDirectory
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Few resamples and no pictures, which take most of the time."""
-    monkeypatch.setattr(
-        sys.modules["dainv.analysis.results"], "resampled_medians", partial(resampled_medians, resamples=50)
-    )
-    for name in ("scores_figure", "dynamics_figure"):
-        monkeypatch.setattr(sys.modules["dainv.analysis.outputs"], name, lambda *_: b"<svg/>")
+    make_quick(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Two runs that no test writes to."""
-    folder = tmp_path_factory.mktemp("made")
-    data = save_data(folder / "data.npz")
-    make_run(folder / "base", data, alpha=0.0)
-    make_run(folder / "inv", data, alpha=0.1)
-    return folder
+    return make_two_runs(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from torch import nn
 from dainv import AllCNNC, UserError
 from dainv.cli import main
 from dainv.geometry import linear_cka, rdm, rdms
+from dainv.models.loading import load_model
+from dainv.scores import weights_fingerprint
 
 LAYERS = [f"layer{number}" for number in range(1, 10)]
 
@@ -168,7 +170,7 @@ def test_models_come_back_as_they_were(model, images):
     ("arguments", "says"),
     [
         ({"images": torch.rand(3, 3, 8, 8)}, "at least 4, got 3"),
-        ({"images": torch.rand(8, 1, 8, 8)}, "does not take images of (1, 8, 8)"),
+        ({"images": torch.rand(8, 1, 8, 8)}, "does not accept images of shape (1, 8, 8)"),
         ({"images": torch.rand(8, 3, 8, 8), "batch_size": 3}, "--batch-size: expected at least 4, got 3"),
         ({"images": torch.rand(8, 3, 8, 8), "layers": "nothing"}, "no layer matches 'nothing'"),
     ],
@@ -176,6 +178,22 @@ def test_models_come_back_as_they_were(model, images):
 def test_what_cannot_be_compared_is_said_in_a_line(model, arguments, says):
     with pytest.raises(UserError, match=re.escape(says)):
         linear_cka(model, **{"layers": "layer*", **arguments})
+
+
+def test_layers_count_as_they_were_put_out_whatever_the_networks_precision():
+    """Half precision, and a ReLU that writes over the output of the layer before it."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)).half()
+    pictures = torch.rand(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    before = network[0](pictures.half()).flatten(1).double()
+    expected = (before[:, None] - before[None, :]).square().mean(-1)
+    found = rdms(network, pictures, layers="*")
+    assert found.layers == ("input", "0", "1")
+    np.testing.assert_allclose(squareform(found.dissimilarities[1]), expected.detach(), rtol=1e-3)
+    assert network[1].inplace
+    similar = linear_cka(network, pictures, layers="*", batch_size=6)
+    assert similar.values[0, 0] == pytest.approx(1)
+    assert similar.values[0, 1] < 1
 
 
 def invoke(*arguments):
@@ -198,13 +216,15 @@ def rdm_file(run_dir):
     return out
 
 
-def test_dainv_rdm_writes_arrays_without_pickle(rdm_file):
+def test_dainv_rdm_writes_arrays_without_pickle(rdm_file, run_dir):
     with np.load(rdm_file, allow_pickle=False) as file:
         assert file["dissimilarities"].shape == (10, 66)
         assert list(file["layer"]) == ["input", *LAYERS]
         assert list(file["label"]) == sorted(file["label"])
         assert len(set(file["image"].tolist())) == 12
-        assert json.loads(str(file["about"]))["data"] == "digits"
+        about = json.loads(str(file["about"]))
+    assert about["data"] == "digits"
+    assert about["model_sha256"] == weights_fingerprint(load_model(str(run_dir)).state_dict())
 
 
 def test_the_file_is_rsatoolboxs_by_the_lines_of_the_docs(rdm_file, monkeypatch):
@@ -223,6 +243,30 @@ def test_the_file_is_rsatoolboxs_by_the_lines_of_the_docs(rdm_file, monkeypatch)
     assert loaded.subset_pattern("label", [0, 1]).n_cond == sum(
         label in (0, 1) for label in loaded.pattern_descriptors["label"]
     )
+
+
+def test_a_named_network_is_the_same_every_time_and_sees_what_it_expects(tmp_path):
+    def distances(name, *options):
+        out = tmp_path / f"{name}.npz"
+        options = ("--data", "digits", "--images", 5, "--layers", "layer[19]", "--out", out, *options)
+        result = invoke("rdm", "allcnn", *options)
+        assert result.exit_code == 0, result.output
+        with np.load(out) as file:
+            return file["dissimilarities"]
+
+    first = distances("first")
+    assert np.array_equal(distances("again"), first)
+    doubled = distances("doubled", "--normalize", "0/0.5")
+    assert np.array_equal(doubled[0], first[0])  # the pixels as they are
+    np.testing.assert_allclose(doubled[1:], 4 * first[1:], rtol=1e-4)  # ReLUs without biases
+    other = tmp_path / "weights.pt"
+    torch.manual_seed(7)
+    torch.save(AllCNNC().state_dict(), other)
+    assert not np.allclose(distances("other", "--weights", other)[1:], first[1:])
+    options = ("--data", "digits", "--images", 8, "--layers", "layer[19]", "--format", "json")
+    result = invoke("cka", "allcnn", "allcnn", *options, "--other-weights", other)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["values"][1][1] < 0.99
 
 
 def test_dainv_rdm_takes_named_images_in_their_order(run_dir, rdm_file):

@@ -99,8 +99,8 @@ def _changed_settings(config: dict[str, Any]) -> str:
     """Settings of a run that differ from the published run's; those that are a path are named by its last part."""
     changed = []
     for field in fields(TrainSettings):
-        value = config["settings"].get(field.name, field.default)
-        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        default = list(field.default) if isinstance(field.default, tuple) else field.default  # as in a file
+        value = config["settings"].get(field.name, default)  # what is younger than the run had its default
         if field.name not in _NOT_THE_METHOD and value != default:
             changed.append(
                 f"{field.name} {escape(shown(field.name, value))} <small>(default {escape(str(default))})</small>"

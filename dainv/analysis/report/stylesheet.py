@@ -84,7 +84,7 @@ code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-si
   figure, table, .equation { break-inside: avoid; }
   .scroll, .equation { overflow: visible; }
   figure { margin: 1rem 0; }
-  figure img { width: 88%; margin: 0 auto; }
+  figure img { width: 72%; margin: 0 auto; }
   figcaption, .note { font-size: 8.5pt; }
   table, dl { font-size: 8pt; }
 }

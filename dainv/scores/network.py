@@ -1,0 +1,38 @@
+"""The network that is looked at: by name, made for the images at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dainv.data import ImageData
+from dainv.errors import UserError
+from dainv.models.loading import load_model
+from dainv.runs import RunDirectory
+
+
+def network_for(
+    spec: str, data: ImageData, *, weights: str | None = None, checkpoint: str = "newest", seed: int = 0
+) -> nn.Module:
+    """A network that takes the images of a data set.
+
+    Args:
+        spec: what :func:`dainv.models.loading.load_model` takes.
+        data: the images.
+        weights: as there.
+        checkpoint: which one of a run directory, ``"newest"`` or ``"best"``.
+        seed: of random weights, which are the same every time and in all processes.
+
+    Raises:
+        UserError: nothing of that name, weights that do not fit, or images of other channels than a run's.
+    """
+    channels, height, width = data.image_shape
+    if not Path(spec).is_dir():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return load_model(spec, in_channels=channels, image_size=(height, width), weights=weights)
+    if (expected := RunDirectory.open(spec).config["model"]["in_channels"]) != channels:
+        raise UserError(f"{spec} was trained on images of {expected} channels, these have {channels}")
+    return load_model(spec, weights=weights, checkpoint=checkpoint)
