@@ -20,6 +20,7 @@ from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
+from dainv.models.foreign import first_line
 from dainv.objective import Objective, layer_weights
 from dainv.settings import TrainSettings
 from dainv.training.captured import CapturedStep
@@ -202,12 +203,28 @@ def _prepare(
                 median_milliseconds=None,
                 overhead_percent=None,
             )
-            if found[key]["not_run"] is None:
+            if found[key]["not_run"] is not None:
+                continue
+            try:
                 step, trained = _make_step(arm, form, problem, network, batches[0])
                 if form != EAGER:
                     found[key]["update_error"] = _update_error(arm, step, trained, problem, network, batches)
-                works[key] = _turn(step, batches)
+            except UserError:
+                raise
+            except Exception as error:  # whatever a compiler or a recording raises: the others can still be timed
+                if form == EAGER:
+                    raise
+                found[key]["not_run"] = f"{type(error).__name__}: {first_line(error)}"
+                continue
+            works[key] = _turn(step, batches)
     return found, works
+
+
+def broken_forms(result: CapturedResult) -> list[str]:
+    """Forms of arms that could not be compiled or recorded though nothing is missing here."""
+    device = torch.device(result["settings"]["device"])
+    steps = result["steps"].items()
+    return [key for key, one in steps if one["not_run"] is not None and ARMS[one["arm"]].why_not(device) is None]
 
 
 def _make_step(arm: Arm, form: str, problem: Problem, network: AllCNNC, batch: Batch) -> tuple[Step, AllCNNC]:

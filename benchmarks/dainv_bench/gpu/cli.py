@@ -32,13 +32,18 @@ _captured, _training = CapturedSettings(), TrainingSettings()
 @click.option("--out", type=RESULT_FILE, help="Where the JSON goes; as for overhead.")
 @click.pass_context
 def captured(ctx: click.Context, out: Path | None, **options: Any) -> None:
-    """Time a step of All-CNN-C recorded as a CUDA graph, compiled or not, against the fastest baseline."""
+    """Time a step of All-CNN-C recorded as a CUDA graph, compiled or not, against the fastest baseline.
+
+    What cannot be compiled or recorded is not timed and ends the run with exit code 1.
+    """
     with progress() as on_progress:
         result = captured_suite.measure(CapturedSettings(**options), on_progress=on_progress)
     print_captured(console, result)
     write(out or result_path("captured-norm" if options["batch_norm"] else "captured", result), result)
     if result["interrupted"]:
         ctx.exit(130)
+    if captured_suite.broken_forms(result):
+        ctx.exit(1)
 
 
 @click.command(short_help="The whole step of `dainv train`, eager and recorded, by precision.")

@@ -195,6 +195,16 @@ def _whole_run(precision: str) -> Callable[[Mapping[str, Any]], Measured]:
     return read
 
 
+def _share_of_step(part: str, precision: str) -> Callable[[Mapping[str, Any]], Measured]:
+    def read(training: Mapping[str, Any]) -> Measured:
+        one = training["precisions"].get(precision)
+        if one is None or one["not_recorded"] is not None:
+            return Measured(None, reason=f"no precision {precision}" if one is None else one["not_recorded"])
+        return Measured(one[part]["median"], one[part]["low"], one[part]["high"])
+
+    return read
+
+
 def _fused_launches(launches: Mapping[str, Any]) -> Measured:
     arm = launches["arms"].get(_FUSED_ARM)
     if arm is None or arm["beyond_baseline"] is None:
@@ -247,6 +257,10 @@ GOALS: tuple[Goal, ...] = (
     Goal("200 recorded updates off, fp32", 0.01, True, "training", _off_after_recording("fp32")),
     Goal("200 recorded updates off, tf32", 0.05, True, "training", _off_after_recording("tf32")),
     Goal("200 recorded updates off, bf16", 0.05, True, "training", _off_after_recording("bf16")),
+    Goal("objective in a whole step, tf32, %", 1, True, "training", _share_of_step("overhead_percent", "tf32")),
+    Goal("objective in a whole step, bf16, %", 1, True, "training", _share_of_step("overhead_percent", "bf16")),
+    Goal("augmentation, tf32, % of a step", 3, True, "training", _share_of_step("augmentation_percent", "tf32")),
+    Goal("augmentation, bf16, % of a step", 3, True, "training", _share_of_step("augmentation_percent", "bf16")),
     Goal("350 epochs, tf32, s", 240, True, "training", _whole_run("tf32"), H200),
     Goal("350 epochs, bf16, s", 150, True, "training", _whole_run("bf16"), H200),
     Goal("arms whose host waits for the GPU", 0, True, "launches", _host_waits),

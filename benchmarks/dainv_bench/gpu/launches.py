@@ -60,7 +60,7 @@ def measure(device_name: str = "auto", batch_size: int = 128, views: int = 8, se
         seed: of parameters and batches.
 
     Raises:
-        UserError: no CUDA device.
+        UserError: no CUDA device, or a profiler that sees nothing of it.
     """
     device = resolve_device(device_name)
     if device.type != "cuda":
@@ -81,6 +81,8 @@ def measure(device_name: str = "auto", batch_size: int = 128, views: int = 8, se
             waits[name] = waits_for_gpu(partial(step, 3))
             _profiled(partial(step, 4))  # the profiler's own first time
             counts[name] = _profiled(partial(step, 5))
+            if not counts[name]:
+                raise UserError("nothing counted: torch's profiler sees nothing of what runs on this GPU")
     return LaunchesResult(
         schema=SCHEMA,
         suite="launches",

@@ -46,6 +46,10 @@ def print_training(console: Console, result: Mapping[str, Any]) -> None:
         table.add_row(name, *times, f"{overhead['median']:+.1f} %", epochs)
     console.print(table)
     for name, one in result["precisions"].items():
+        share = one["augmentation_percent"]
+        console.print(
+            Text(f"{name}: augmentation {share['median']:.1f} % of a step ({share['low']:.1f} to {share['high']:.1f})")
+        )
         text = (
             f"{name}: not recorded ({one['not_recorded']})"
             if one["not_recorded"]

@@ -27,7 +27,7 @@ from dainv_bench.statistics import MINIMUM_ROUNDS, Interval, median_interval, pa
 from dainv_bench.timing import interleave, queued_meter_for
 from dainv_bench.workload import IMAGE_SIZE, N_CLASSES
 
-BASELINE, OBJECTIVE, EAGER = "baseline", "objective", "objective, eager"
+BASELINE, OBJECTIVE, EAGER, PLAIN = "baseline", "objective", "objective, eager", "objective, no augmentation"
 _CIFAR_TRAIN, _CIFAR_TEST = 50_000, 10_000
 _BLOBS = 3  # coarse pixels a side that an image is enlarged from
 
@@ -73,6 +73,7 @@ class TrainingSettings:
             width=self.width,
             batch_norm=self.batch_norm,
             alpha=0.0 if form == BASELINE else TrainSettings().alpha,
+            augmentation="none" if form == PLAIN else TrainSettings().augmentation,
             fused=True,
             backend=self.backend,
             precision=precision,
@@ -93,6 +94,7 @@ class PrecisionResult(TypedDict):
     milliseconds: dict[str, list[float]]  # of one step, one a round
     median_milliseconds: dict[str, float]
     overhead_percent: Interval  # of the objective, on recorded steps
+    augmentation_percent: Interval  # of a recorded step with the objective: what it takes longer than without
     evaluation_milliseconds: float  # of 10,000 test images
     seconds_of_350_epochs: float  # all updates and evaluations of the published run; checkpoints come on top
 
@@ -164,7 +166,7 @@ def measure(
 
 def _measure_one(settings: TrainingSettings, data: ImageData, precision: str) -> tuple[PrecisionResult, str]:
     messages: list[str] = []
-    trainers = {form: settings.trainer(data, precision, form, messages) for form in (BASELINE, OBJECTIVE, EAGER)}
+    trainers = {form: settings.trainer(data, precision, form, messages) for form in (BASELINE, OBJECTIVE, EAGER, PLAIN)}
     device = trainers[OBJECTIVE].device
     start = _parameters(trainers[EAGER])
     rows = {form: _rows(trainers[form], settings.compared) for form in (OBJECTIVE, EAGER)}
@@ -205,6 +207,7 @@ def _measure_one(settings: TrainingSettings, data: ImageData, precision: str) ->
         milliseconds=times,
         median_milliseconds=medians,
         overhead_percent=median_interval(paired_overhead(times[OBJECTIVE], times[BASELINE])),
+        augmentation_percent=median_interval(-paired_overhead(times[PLAIN], times[OBJECTIVE])),
         evaluation_milliseconds=evaluation,
         seconds_of_350_epochs=(updates * medians[OBJECTIVE] + (published.epochs + 1) * evaluation) / 1e3,
     ), str(device)
