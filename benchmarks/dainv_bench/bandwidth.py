@@ -37,10 +37,12 @@ class Copy:
         device: whose memory.
 
     Attributes:
+        device: whose memory.
         nbytes: bytes read and written.
     """
 
     def __init__(self, device: torch.device) -> None:
+        self.device = device
         size = _COPY_BYTES.get(device.type, _COPY_BYTES["cpu"])
         self._source = torch.ones(size, dtype=torch.uint8, device=device)
         self._target = torch.zeros_like(self._source)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from dainv.reporting import progress_bar
 from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.steps import Tell
 
 console = Console(highlight=False)
 RESULT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -30,12 +31,12 @@ def names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 
 
 @contextmanager
-def progress(begin: str = "starting") -> Iterator[Callable[[str, int, int], None]]:
+def progress() -> Iterator[Tell]:
     """A progress bar; gives what is to be told what is going on, how much is done, and of how much."""
     bar = progress_bar(console)
     bar.live.auto_refresh = False  # a thread that draws would share the processor with what is timed
     with bar:
-        task = bar.add_task(begin, total=None)
+        task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total, refresh=True)
 
 

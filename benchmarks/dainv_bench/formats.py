@@ -15,6 +15,11 @@ def readable_time(milliseconds: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
 
 
+def readable_memory(nbytes: int | None) -> str:
+    """In MiB; a dash where it was not measured."""
+    return "–" if nbytes is None else f"{nbytes / 2**20:.0f} MiB"
+
+
 def number_table(*headings: str) -> Table:
     """First column left and whole, numbers right."""
     table = Table()

@@ -10,11 +10,12 @@ from dainv.errors import UserError
 from dainv_bench.gpu.captured import CapturedResult
 from dainv_bench.gpu.check import GpuCheckResult
 from dainv_bench.gpu.launches import LaunchesResult
-from dainv_bench.kernels.suite import KernelsResult
+from dainv_bench.kernels.results import KernelsResult
+from dainv_bench.overhead.results import OverheadResult
 from dainv_bench.resources.suite import ResourcesResult
-from dainv_bench.results import SCHEMA, OverheadResult
-from dainv_bench.scaling.suite import ScalingResult
-from dainv_bench.scores.suite import ScoresResult
+from dainv_bench.results import SCHEMA
+from dainv_bench.scaling.results import ScalingResult
+from dainv_bench.scores.results import ScoresResult
 
 FIELDS: dict[str, Any] = {
     "overhead": OverheadResult,
@@ -58,12 +59,6 @@ def stages_of(result: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
         for name, stage in result.get("stages", {}).items()
         if stage["result"] is not None and "suite" in stage["result"]
     }
-
-
-def kind_of(result: dict[str, Any]) -> str:
-    """Its suite; epochs are another kind than steps."""
-    suite: str = result["suite"]
-    return "overhead-epoch" if suite == "overhead" and result["settings"].get("epoch") else suite
 
 
 def _checked(result: Any, where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results as JSON files: what is in them, what they are called, how they are written."""
+"""Results as JSON files: what is in all of them, what they are called, how they are written."""
 
 from __future__ import annotations
 
@@ -6,42 +6,21 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 
+from dainv.environment import environment
 from dainv.runs import write_atomically
-from dainv_bench.overhead.equality import Agreement
-from dainv_bench.statistics import Interval
 
 SCHEMA = 1
 FOLDER = Path("benchmarks/results")
 
 
-class ArmResult(TypedDict):
-    """One arm. Where it could not be run ``not_run`` says why and the rest is empty."""
-
-    description: str
-    not_run: str | None
-    milliseconds: list[float]  # one a round
-    median_milliseconds: float | None
-    overhead_percent: Interval | None  # None for the baseline
-    peak_memory_bytes: int | None  # None: not measured on this kind of device
-    agreement: Agreement | None  # None for the baseline
-
-
-class Verdict(TypedDict):
-    """The best arm of ours against the limit."""
-
-    arm: str
-    overhead_percent: Interval
-    limit_percent: float
-    verdict: str  # within, above or undecided
-
-
-class OverheadResult(TypedDict):
-    """What ``dainv-bench overhead`` writes; benchmarks/README.md explains every field."""
+class Result(TypedDict):
+    """What every result has; benchmarks/README.md explains every field, these and those of the suites."""
 
     schema: int
     suite: str
@@ -50,9 +29,41 @@ class OverheadResult(TypedDict):
     environment: dict[str, Any]
     load_average: dict[str, list[float] | None]  # before, after
     settings: dict[str, Any]
-    arms: dict[str, ArmResult]
-    orders: list[list[str]]  # who had its turn when, one list a round
-    verdict: Verdict | None
+
+
+def begin(suite: str, settings: Mapping[str, Any]) -> Result:
+    """The head of a result, taken before anything is measured.
+
+    Args:
+        suite: its name.
+        settings: everything that has an influence on what is measured, defaults included; tuples become lists.
+    """
+    return Result(
+        schema=SCHEMA,
+        suite=suite,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        interrupted=False,
+        environment=environment(),
+        load_average={"before": load_average(), "after": None},
+        settings={name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()},
+    )
+
+
+def end(head: Result, interrupted: bool) -> Result:
+    """The same head when the measurement is over.
+
+    Args:
+        head: as it began.
+        interrupted: whether Ctrl-C ended it before all was measured.
+    """
+    load = {**head["load_average"], "after": load_average()}
+    return {**head, "interrupted": interrupted, "load_average": load}
+
+
+def kind_of(result: Mapping[str, Any]) -> str:
+    """Its suite; epochs are another kind than steps."""
+    suite: str = result["suite"]
+    return "overhead-epoch" if suite == "overhead" and result["settings"].get("epoch") else suite
 
 
 def load_average() -> list[float] | None:
@@ -67,7 +78,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def default_path(suite: str, environment: dict[str, Any], device: torch.device) -> Path:
+def default_path(suite: str, environment: Mapping[str, Any], device: torch.device) -> Path:
     """``benchmarks/results/SUITE--MACHINE--DEVICE.json``, from what the hardware is, not from what it is called."""
     machine = _slug(f"{environment['cpu']} {environment['cpu_count']} cpus")
     place = _slug(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type

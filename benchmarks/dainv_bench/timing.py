@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
+
+from dainv_bench.statistics import MINIMUM_ROUNDS
+
+_K = TypeVar("_K")
+_R = TypeVar("_R")
 
 
 class Sample(NamedTuple):
@@ -29,6 +35,19 @@ class Rounds(NamedTuple):
 
     finished: list[Round]
     interrupted: bool
+
+    @property
+    def orders(self) -> list[list[str]]:
+        """Who had its turn when, one list a round."""
+        return [list(one) for one in self.finished]
+
+    def milliseconds(self, name: str) -> list[float]:
+        """Times of an arm, one a round."""
+        return [one[name].milliseconds for one in self.finished]
+
+    def peak_bytes(self, name: str) -> int | None:
+        """The largest peak of an arm; None: not measured."""
+        return max((peak for one in self.finished if (peak := one[name].peak_bytes) is not None), default=None)
 
 
 def _measure_cpu(work: Callable[[], None]) -> Sample:
@@ -100,6 +119,7 @@ def interleave(
     measure: Meter,
     seed: int,
     on_step: Callable[[str], None] = lambda _what: None,
+    seconds: float = math.inf,
 ) -> Rounds:
     """Let every arm do one step a round.
 
@@ -113,15 +133,17 @@ def interleave(
         measure: measures one step.
         seed: of the orders.
         on_step: told after each step what is going on.
+        seconds: no round begins after so many, once there are enough rounds to say anything.
 
     Returns:
         The finished rounds: after a Ctrl-C those before it.
 
     Raises:
-        KeyboardInterrupt: during the warm-up, when there is nothing to keep yet.
+        KeyboardInterrupt: before there were rounds enough to say anything.
     """
     orders = random.Random(seed)
     finished: list[Round] = []
+    begun = time.monotonic()
     with _no_garbage_collection():
         for step in range(warmup):
             for work in works.values():
@@ -129,11 +151,43 @@ def interleave(
                 on_step("warming up")
         try:
             for number in range(rounds):
+                if number >= MINIMUM_ROUNDS and time.monotonic() - begun > seconds:
+                    break
                 this_round: Round = {}
                 for name in orders.sample(list(works), len(works)):
                     this_round[name] = measure(partial(works[name], warmup + number))
                     on_step(f"round {number + 1} of {rounds}")
                 finished.append(this_round)
         except KeyboardInterrupt:
+            if len(finished) < MINIMUM_ROUNDS:
+                raise
             return Rounds(finished, interrupted=True)
     return Rounds(finished, interrupted=False)
+
+
+def measure_each(cases: Iterable[_K], measure: Callable[[_K], tuple[_R, bool]]) -> Iterator[tuple[dict[_K, _R], bool]]:
+    """Measure one case after the other, until Ctrl-C.
+
+    Args:
+        cases: what there is to measure.
+        measure: measures one; gives its result, and whether Ctrl-C ended it early. Raises KeyboardInterrupt where it
+            came too early for a result.
+
+    Yields:
+        After each case the results there are, and whether Ctrl-C has ended it.
+
+    Raises:
+        KeyboardInterrupt: before there was any result.
+    """
+    found: dict[_K, _R] = {}
+    interrupted = False
+    for case in cases:
+        try:
+            found[case], interrupted = measure(case)
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            interrupted = True
+        yield dict(found), interrupted
+        if interrupted:
+            return

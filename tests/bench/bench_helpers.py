@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from dainv.objective import Objective, layer_weights
+from dainv_bench.kernels.cases import Case
 from dainv_bench.overhead.arms import ARMS, Arm, OnActivations, Problem, closed_form
 
 CPU = torch.device("cpu")
 TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "warmup": 1, "device": "cpu"}
+SMALL = Case(12, 3, (4, 5, 5))
+KERNEL_METHODS = ("torch", "relu+torch", "relu", "published", "cdist", "closed-form")
 TINY_OPTIONS = [text for name, value in TINY.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 

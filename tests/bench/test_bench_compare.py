@@ -15,11 +15,7 @@ from dainv_bench.compare.differences import differences
 from dainv_bench.compare.series import Key, Series, series_of
 from dainv_bench.statistics import ratio_interval
 
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
+pytestmark = pytest.mark.usefixtures("_elsewhere")
 
 
 def run(a: dict[str, Any], b: dict[str, Any], *options: str) -> Result:

@@ -11,15 +11,16 @@ from click.testing import CliRunner, Result
 
 from dainv_bench.cli import main
 from dainv_bench.formats import readable_time
-from dainv_bench.overhead.table import overhead_markdown
+from dainv_bench.overhead.summary import summarise as summarise_overhead
 from dainv_bench.provenance import provenance
 from dainv_bench.reading import FIELDS
 from dainv_bench.report import figures
 from dainv_bench.report.document import by_kind, document_markdown
 from dainv_bench.report.entries import Entry, committed_files, read_entries
-from dainv_bench.report.notes import notes_of
+from dainv_bench.report.reading import READING
 from dainv_bench.report.sections import SECTIONS
 from dainv_bench.scaling import figure as scaling_figures
+from dainv_bench.summary import summary_markdown, without_a_time
 
 FOLDER = Path("benchmarks/results")
 
@@ -68,9 +69,9 @@ def test_report_of_a_checkout() -> None:
         assert path.read_text() == path.suffix[1:]
     # So is every file it links to.
     targets = [Path("docs") / target for target in re.findall(r"\]\((\.\./[^)]*)\)", text)]
-    assert len(targets) == 1 + len(EVERY) + 1
+    assert len(targets) == 1 + len(EVERY) + 1  # the method, a file a result, and that of the check's kernels
     assert all(target.resolve().is_file() for target in targets)
-    table = overhead_markdown(overhead())  # type: ignore[arg-type]
+    table = summary_markdown(summarise_overhead(overhead()))  # type: ignore[arg-type]
     assert table in text
     assert Path("README.md").read_text() == (
         f"before\n<!-- overhead -->\n{table}<!-- /overhead -->\nafter <!-- elsewhere -->\n"
@@ -197,25 +198,54 @@ def test_provenance_says_what_was_not_clean() -> None:
     assert " on NVIDIA H200 in AMD EPYC (" in provenance(captured())
 
 
+def notes_of(name: str) -> list[str]:
+    return [line for line in SECTIONS[name].markdown(EVERY[name]()).splitlines() if line.startswith("- ")]
+
+
 def test_notes_say_who_was_not_run_and_how_it_ended() -> None:
-    assert notes_of(scores()) == [
-        "`published` (N = 128) has no time: the matrix | takes 9 GiB.",
-        "Streaming 128 images against the limit of 1.01 times the forward passes: above.",
+    assert notes_of("scores") == [
+        "- `published` not run (N = 128): the matrix | takes 9 GiB",
+        "- streaming without augmentation, N = 64: 1.000 × forward (1.000 to 1.000)",
+        "- streaming without augmentation, N = 128: 1.000 × forward (1.000 to 1.000)",
+        "- streaming 128 images costs 1.050 times the bare forward passes (95 %: 1.050 to 1.051), "
+        "above the limit of 1.01",
     ]
-    assert notes_of(kernels()) == [
-        "`triton` (layer1 float32, layer9 float32, layer1 bfloat16) has no time: no GPU.",
-        "`published` (layer1 bfloat16) has no time: wrong, off by 7.",
+    assert notes_of("kernels") == [
+        "- `published` wrong (layer1 bfloat16): off by 7",
+        "- `triton` not run (layer1 float32, layer9 float32, layer1 bfloat16): no GPU",
+        "- no time for gigabyte float32",
     ]
-    assert notes_of(captured()) == ["`compiled, captured` has no time: no compiler."]
+    assert notes_of("captured") == ["- `compiled, captured` not run: no compiler"]
+    assert notes_of("overhead")[0] == "- `ours-fused` not run: no GPU"
+    assert notes_of("overhead")[-1].startswith("- `ours` costs +5.0 % (95 %: ")
+    assert notes_of("overhead")[-1].endswith("within the limit of 10 %")
+
+
+def test_one_sentence_for_all_who_share_a_reason() -> None:
+    entries = [("", "a", "no GPU"), ("", "b", None), ("", "c", "no GPU"), ("", "d", "no compiler")]
+    assert without_a_time(entries) == ["`a`, `c` not run: no GPU", "`d` not run: no compiler"]
+    many = [(f"N = {number}", "a", "too large") for number in range(5)]
+    assert without_a_time(many) == ["`a` not run (N = 0, N = 1 and 3 more): too large"]
+
+
+@pytest.mark.parametrize("name", ["overhead", "overhead-epoch", "scores", "scaling", "kernels"])
+def test_a_section_says_how_to_read_it_and_who_is_who(name: str) -> None:
+    text = document_markdown(Path("x.md"), [Entry("one", Path("one.json"), EVERY[name]())])
+    caption = SECTIONS[name].markdown(EVERY[name]()).splitlines()[0]
+    assert "rounds" in caption
+    assert "in an order drawn anew" in caption
+    assert text.index(READING[name]) < text.index(caption) < text.index("Who is who:")
 
 
 def test_kernels_as_a_table() -> None:
     lines = SECTIONS["kernels"].markdown(kernels()).splitlines()
-    assert "| features | MB | `torch` | `relu+torch` | `published` |" in lines
-    assert "| layer1 | 1.0 | 10.0 µs / 10.0 µs | 20.0 µs / 20.0 µs | 40.1 µs / 40.1 µs |" in lines
+    assert "| features | shape | MB | `torch` | `relu+torch` | `published` |" in lines
+    assert (
+        "| layer1 | B = 16, M = 4, D = 3 × 2 × 2 | 1.0 | 10.0 µs / 10.0 µs | 20.0 µs / 20.0 µs | 40.1 µs / 40.1 µs |"
+        in lines
+    )
     assert "| layer9\\* | 20 | 81 / 81 | 40.5 / 40.5 | 20.2 / 20.2 |" in lines
     assert "| layer1 | 20 | 81 / 81 | 40.5 / 40.5 |" in lines  # nothing of what was wrong on all of a dtype
-    assert lines[-1] == "No time for gigabyte float32."
 
 
 def test_resources_share_a_table() -> None:
@@ -227,8 +257,10 @@ def test_resources_share_a_table() -> None:
 
 
 def test_an_epoch_is_not_called_a_step() -> None:
-    caption, _, headings, *_ = overhead_markdown(EVERY["overhead-epoch"]()).splitlines()  # type: ignore[arg-type]
-    assert caption.startswith("Epoch of 7 updates on digits of All-CNN-C, batch 128")
+    caption, _, headings, *_ = SECTIONS["overhead-epoch"].markdown(EVERY["overhead-epoch"]()).splitlines()
+    assert caption.startswith(
+        "Time of a training epoch (7 updates on digits, batches made anew) of All-CNN-C, batch 128"
+    )
     assert headings.startswith("| arm | epoch |")
 
 

@@ -11,8 +11,10 @@ from bench_helpers import TINY
 
 from dainv import UserError
 from dainv_bench.overhead.arms import ARMS
-from dainv_bench.overhead.suite import OverheadSettings, measure
-from dainv_bench.results import SCHEMA, ArmResult, OverheadResult, default_path, write_result
+from dainv_bench.overhead.results import ArmResult, OverheadResult
+from dainv_bench.overhead.settings import OverheadSettings
+from dainv_bench.overhead.suite import measure
+from dainv_bench.results import SCHEMA, default_path, write_result
 from dainv_bench.statistics import median_interval, paired_overhead
 
 

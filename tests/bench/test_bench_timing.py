@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dainv_bench.timing import Rounds, Sample, interleave, meter_for
+from dainv_bench import timing
+from dainv_bench.timing import Rounds, Sample, interleave, measure_each, meter_for
 
 NAMES = ["a", "b", "c"]
 
@@ -87,12 +88,58 @@ def test_ctrl_c_keeps_the_rounds_before_it_whole() -> None:
     assert [sorted(one) for one in result.finished] == [[*NAMES, "pressed"]] * 5
 
 
-def test_ctrl_c_while_warming_up_is_passed_on() -> None:
+@pytest.mark.parametrize("at_step", [1, 2 + 2], ids=["while warming up", "after two rounds"])
+def test_ctrl_c_before_there_is_enough_is_passed_on(at_step: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(interrupting(at_step=1), warmup=2)
+        run(interrupting(at_step), warmup=2)
 
 
-@pytest.mark.parametrize("at_step", [0, 3, None])
+@pytest.mark.parametrize(("seconds", "rounds"), [(-5.0, 3), (0.0, 3), (4.5, 5), (100.0, 20)])
+def test_rounds_end_with_their_time_but_there_are_three(
+    seconds: float, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def tick(_step: int) -> None:
+        nonlocal now
+        now += 1
+
+    monkeypatch.setattr(timing.time, "monotonic", lambda: now)
+    found = interleave({"a": tick}, rounds=20, warmup=0, measure=without_a_clock, seed=0, seconds=seconds)
+    assert len(found.finished) == rounds
+    assert not found.interrupted
+
+
+def test_samples_of_an_arm() -> None:
+    rounds = Rounds(
+        [{"a": Sample(1.0, 5), "b": Sample(2.0, None)}, {"b": Sample(4.0, None), "a": Sample(3.0, 7)}], False
+    )
+    assert rounds.milliseconds("a") == [1.0, 3.0]
+    assert (rounds.peak_bytes("a"), rounds.peak_bytes("b")) == (7, None)
+    assert rounds.orders == [["a", "b"], ["b", "a"]]
+
+
+def cases(**outcomes: tuple[str, bool] | None) -> list[tuple[dict[str, str], bool]]:
+    """What measure_each tells; None stands for Ctrl-C before there was a result."""
+
+    def measure(case: str) -> tuple[str, bool]:
+        if (outcome := outcomes[case]) is None:
+            raise KeyboardInterrupt
+        return outcome
+
+    return list(measure_each(outcomes, measure))
+
+
+def test_cases_are_measured_until_ctrl_c() -> None:
+    first, both = {"a": "A"}, {"a": "A", "b": "B"}
+    assert cases(a=("A", False), b=("B", False)) == [(first, False), (both, False)]
+    assert cases(a=("A", False), b=("B", True), c=("C", False)) == [(first, False), (both, True)]
+    assert cases(a=("A", False), b=None, c=("C", False)) == [(first, False), (first, True)]
+    with pytest.raises(KeyboardInterrupt):
+        cases(a=None, b=("B", False))
+
+
+@pytest.mark.parametrize("at_step", [0, 5, None])
 def test_the_garbage_collector_is_off_meanwhile_and_on_again_after(at_step: int | None) -> None:
     seen: list[bool] = []
     works = {**interrupting(-1 if at_step is None else at_step), "look": lambda _: seen.append(gc.isenabled())}

@@ -13,7 +13,8 @@ from dainv_bench.compare.differences import differences
 from dainv_bench.compare.series import series_of
 from dainv_bench.compare.table import print_changes, print_differences, print_header, print_summary
 from dainv_bench.console import console
-from dainv_bench.reading import kind_of, read_result
+from dainv_bench.reading import read_result
+from dainv_bench.results import kind_of
 
 
 @click.command(short_help="What changed from one result to another, beyond noise.")

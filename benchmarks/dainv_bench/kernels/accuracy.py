@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -59,29 +59,83 @@ def _upstream_of_loss(case: Case, device: torch.device) -> Tensor:
     return torch.full((), case.batch * case.features, dtype=accumulator_dtype(case.dtype), device=device)
 
 
-def measure_errors(method: Method, operation: Operation, workload: Workload, inputs: InputSet) -> Errors:
-    """Run a method forward and backward and compare it with the closed form in float64.
+class Truth(NamedTuple):
+    """What a layer's loss and gradient are: float64, by the closed form.
 
-    That the closed form is Eq. 3 over explicit pairs is what the tests of dainv_kernels show.
+    Attributes:
+        loss: None where the form computes none.
+        gradient: of the features.
+        kappa: sum of squares of the activations over that of their deviations from the mean.
+    """
+
+    loss: Tensor | None
+    gradient: Tensor
+    kappa: float
+
+
+def truth_of(form: str, workload: Workload, inputs: InputSet) -> list[Truth]:
+    """Of each layer. That the closed form is Eq. 3 over explicit pairs is what the tests of dainv_kernels show.
+
+    Args:
+        form: of the methods that it is for.
+        workload: its layers.
+        inputs: what the methods run on.
+    """
+    return [_truth_of_layer(form, case, x, g) for case, x, g in zip(workload.cases, *inputs, strict=True)]
+
+
+def _truth_of_layer(form: str, case: Case, x: Tensor, upstream: Tensor) -> Truth:
+    exact = x.detach().double().requires_grad_()
+    activation = exact if form == LOSS else exact.relu()
+    loss = None if form == RELU else peers.closed_form(case.ids(x.device))(sample_rows(activation))
+    differentiated, starts = [], []
+    if form != LOSS:
+        differentiated.append(activation)
+        starts.append(upstream.double())
+    if loss is not None:
+        differentiated.append(loss)
+        starts.append(_upstream_of_loss(case, x.device).double())
+    (gradient,) = torch.autograd.grad(differentiated, exact, starts)
+    kappa = _kappa(sample_rows(activation.detach()))
+    return Truth(None if loss is None else loss.detach(), gradient, kappa)
+
+
+def measure_errors(
+    method: Method, operation: Operation, workload: Workload, inputs: InputSet, truth: Sequence[Truth]
+) -> Errors:
+    """Run a method forward and backward and compare it with the truth.
 
     Args:
         method: what to check.
         operation: made by it.
         workload: what it was made for.
         inputs: what to run it on.
+        truth: of the same form, workload and inputs.
+
+    Raises:
+        ArithmeticError: its activation is not the ReLU of the features.
     """
     with _unwritten_is_nan() if method.ours else nullcontext():
         outputs = operation(inputs.features)
         gradients = torch.autograd.grad(outputs, inputs.features, upstream_of(method, workload, inputs))
     per_layer = len(outputs) // len(workload.cases)
-    found = [
-        _errors_of_layer(method, case, x, upstream, outputs[per_layer * i : per_layer * (i + 1)], gradient)
-        for i, (case, x, upstream, gradient) in enumerate(
-            zip(workload.cases, inputs.features, inputs.upstream, gradients, strict=True)
-        )
-    ]
-    losses = [loss for loss, _ in found if loss is not None]
-    return Errors(loss=_worst(losses) if losses else None, gradient=_worst([gradient for _, gradient in found]))
+    losses, of_gradients = [], []
+    for i, (x, gradient, exact) in enumerate(zip(inputs.features, gradients, truth, strict=True)):
+        mine = outputs[per_layer * i : per_layer * (i + 1)]
+        if method.form != LOSS and not torch.equal(mine[0].detach(), x.detach().relu()):
+            raise ArithmeticError("the activation is not the ReLU of the features")
+        loss_bound, gradient_bound = _bounds(x.dtype, method.cancels * exact.kappa)
+        of_gradients.append(Deviation(error=_relative_error(gradient, exact.gradient), bound=gradient_bound))
+        if exact.loss is not None:
+            losses.append(Deviation(error=_relative_error(mine[-1], exact.loss), bound=loss_bound))
+    return Errors(loss=_worst(losses) if losses else None, gradient=_worst(of_gradients))
+
+
+def _bounds(dtype: torch.dtype, kappa: float) -> tuple[float, float]:
+    """Of the loss and of the gradient."""
+    unit = _unit(accumulator_dtype(dtype))
+    of_gradient = unit * (_GRADIENT_ROUNDINGS + _GRADIENT_PER_KAPPA * kappa) + _ROUNDINGS_OF_RESULT * _unit(dtype)
+    return unit * (_LOSS_ROUNDINGS + _LOSS_PER_KAPPA * kappa), of_gradient
 
 
 def complaint(errors: Errors) -> str | None:
@@ -99,35 +153,6 @@ def _worst(deviations: Sequence[Deviation]) -> Deviation:
 def _excess(deviation: Deviation) -> float:
     """The error as a multiple of its bound; NaN is beyond any."""
     return math.inf if math.isnan(deviation["error"]) else deviation["error"] / deviation["bound"]
-
-
-def _errors_of_layer(
-    method: Method, case: Case, x: Tensor, upstream: Tensor, outputs: Sequence[Tensor], gradient: Tensor
-) -> tuple[Deviation | None, Deviation]:
-    """Deviations of the loss and of the gradient."""
-    exact = x.detach().double().requires_grad_()
-    activation = exact if method.form == LOSS else exact.relu()
-    differentiated, starts = [], []
-    if method.form != LOSS:
-        differentiated.append(activation)
-        starts.append(upstream.double())
-        if not torch.equal(outputs[0].detach(), x.detach().relu()):
-            raise ArithmeticError("the activation is not the ReLU of the features")
-    if method.form != RELU:
-        loss = peers.closed_form(case.ids(x.device))(sample_rows(activation))
-        differentiated.append(loss)
-        starts.append(_upstream_of_loss(case, x.device).double())
-    (true_gradient,) = torch.autograd.grad(differentiated, exact, starts)
-    unit = _unit(accumulator_dtype(case.dtype))
-    kappa = method.cancels * _kappa(sample_rows(activation.detach()))
-    gradient_bound = unit * (_GRADIENT_ROUNDINGS + _GRADIENT_PER_KAPPA * kappa) + _ROUNDINGS_OF_RESULT * _unit(
-        case.dtype
-    )
-    of_gradient = Deviation(error=_relative_error(gradient, true_gradient), bound=gradient_bound)
-    if method.form == RELU:
-        return None, of_gradient
-    loss_bound = unit * (_LOSS_ROUNDINGS + _LOSS_PER_KAPPA * kappa)
-    return Deviation(error=_relative_error(outputs[-1], loss), bound=loss_bound), of_gradient
 
 
 def _kappa(rows: Tensor) -> float:

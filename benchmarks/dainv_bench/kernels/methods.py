@@ -66,20 +66,18 @@ class Method:
         return passes[direction] * workload.nbytes
 
 
-def _ours(backend: str) -> Callable[[Case, torch.device], OfLayer]:
+def _own(backend: str, status: str, form: str) -> Method:
+    """The operator by one of its backends, alone or in one with the ReLU."""
+    with_relu = form == RELU_LOSS
+
     def of_layer(case: Case, device: torch.device) -> OfLayer:
         groups = case.groups(device)
+        if with_relu:
+            return lambda x: relu_invariance(x, groups, backend=backend)
         return lambda x: (invariance_loss(x, groups, backend=backend),)
 
-    return of_layer
-
-
-def _ours_with_relu(backend: str) -> Callable[[Case, torch.device], OfLayer]:
-    def of_layer(case: Case, device: torch.device) -> OfLayer:
-        groups = case.groups(device)
-        return lambda x: relu_invariance(x, groups, backend=backend)
-
-    return of_layer
+    name, function = (f"relu+{backend}", "relu_invariance") if with_relu else (backend, "invariance_loss")
+    return Method(name, f"{function}, backend {backend}", form, of_layer, _why_not_backend(backend, status), ours=True)
 
 
 def _peer(layer_loss: Callable[[Tensor], peers.LayerLoss]) -> Callable[[Case, torch.device], OfLayer]:
@@ -108,27 +106,15 @@ def _why_not_backend(backend: str, status: str) -> Callable[[Workload, torch.dev
 def _too_many_pairs(workload: Workload, device: torch.device) -> str | None:
     differences = sum(case.batch**2 * case.features for case in workload.cases)
     limit = _MOST_DIFFERENCES.get(device.type, _MOST_DIFFERENCES["cpu"])
-    return f"{differences:.1e} differences of pairs, and {limit:.1e} take long" if differences > limit else None
+    return f"more than {limit:.1e} differences of pairs take too long" if differences > limit else None
 
 
 def methods() -> dict[str, Method]:
     """All of them, ours first; one entry for each backend that dainv_kernels has, working here or not."""
-    found = []
-    for backend, status in backend_status().items():
-        why_not = _why_not_backend(backend, status)
-        found.append(Method(backend, f"invariance_loss, backend {backend}", LOSS, _ours(backend), why_not, ours=True))
-    for backend, status in backend_status().items():
-        if backend != "reference":  # the truth by pairs, which gains nothing from a ReLU
-            found.append(
-                Method(
-                    f"relu+{backend}",
-                    f"relu_invariance, backend {backend}",
-                    RELU_LOSS,
-                    _ours_with_relu(backend),
-                    _why_not_backend(backend, status),
-                    ours=True,
-                )
-            )
+    backends = backend_status()
+    found = [_own(backend, status, LOSS) for backend, status in backends.items()]
+    # The truth by pairs gains nothing from a ReLU.
+    found += [_own(backend, status, RELU_LOSS) for backend, status in backends.items() if backend != "reference"]
     found += [
         Method("relu", "ReLU alone: what relu+... replaces", RELU, lambda _case, _device: lambda x: (x.relu(),)),
         Method("published", "B x B distances by the Gram identity", LOSS, _peer(peers.published), cancels=True),

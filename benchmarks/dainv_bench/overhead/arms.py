@@ -139,9 +139,7 @@ def _ours_in_forward(fused: bool, backend: str | None = None) -> Callable[[Probl
 
     def prepare(problem: Problem) -> InForward:
         groups = Groups.consecutive(problem.n_images, problem.views, problem.device)
-        on_cpu = problem.device.type == "cpu"
-        chosen = backend or (choose_backend("auto", groups.rows) if on_cpu else "torch")
-        return InForward(groups, problem.weights, chosen, fused)
+        return InForward(groups, problem.weights, backend or choose_backend("auto", groups.rows), fused)
 
     return prepare
 
@@ -180,13 +178,13 @@ ARMS: dict[str, Arm] = {
         Arm("ours-after", "dainv's objective after the forward pass, as on any model", _ours_after, ours=True),
         Arm(
             "ours",
-            "each loss when its layer is done, backend torch on a GPU, native or torch on a CPU",
+            "each loss when its layer is done, by the default backend of the device",
             _ours_in_forward(fused=False),
             ours=True,
         ),
         Arm(
             "ours-relu",
-            "in one operation with each ReLU, backend torch on a GPU, native or torch on a CPU",
+            "in one operation with each ReLU, by the default backend of the device",
             _ours_in_forward(fused=True),
             ours=True,
         ),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from dainv.runs import write_atomically
 from dainv_bench.provenance import provenance
-from dainv_bench.reading import kind_of
 from dainv_bench.report.entries import Entry
-from dainv_bench.report.notes import notes_of
+from dainv_bench.report.reading import READING
 from dainv_bench.report.sections import SECTIONS, Section
+from dainv_bench.results import kind_of
+from dainv_bench.summary import markdown_list
 
 _FORMS = ("svg", "png")
 _METHODS = Path("benchmarks/README.md")
@@ -61,7 +62,7 @@ def document_markdown(document: Path, entries: Sequence[Entry]) -> str:
     ]
     for kind, found in by_kind(entries).items():
         section = SECTIONS[kind]
-        parts.append(f"## {section.title}")
+        parts += [f"## {section.title}", *filter(None, [READING.get(kind)])]
         for table, shown in section.groups(found):
             parts.append(table.rstrip("\n"))
             for entry in shown:
@@ -70,10 +71,10 @@ def document_markdown(document: Path, entries: Sequence[Entry]) -> str:
 
 
 def _about(section: Section, entry: Entry, document: Path) -> list[str]:
-    """Notes, figure and provenance of one result."""
+    """Legend, figure and provenance of one result."""
     parts = []
-    if notes := notes_of(entry.result):
-        parts.append("\n".join(f"- {note}" for note in notes))
+    if not section.together and (legend := section.legend(entry.result)):
+        parts += ["Who is who:", markdown_list(legend).rstrip("\n")]
     if section.figure is not None:
         vector, pixels = (_figure_path(document, entry, form).relative_to(document.parent) for form in _FORMS)
         parts.append(f"[![{section.alt}]({vector.as_posix()})]({pixels.as_posix()})")

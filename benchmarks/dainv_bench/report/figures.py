@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -77,8 +77,7 @@ def _bars(overheads: Mapping[str, Interval], label: str, limit: float | None, fo
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(overheads) - 0.4, -0.6)  # the first on top
         axes.margins(x=0.12)
-        axes.xaxis.grid(True, color=theme.faint, linewidth=0.8)
-        axes.set_axisbelow(True)
+        _grid(axes, "x", theme)
         axes.set_xlabel(label)
         return render(figure, form)
 
@@ -121,8 +120,7 @@ def scores_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) ->
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(bottom=0)
-        axes.yaxis.grid(True, color=theme.faint, linewidth=0.8)
-        axes.set_axisbelow(True)
+        _grid(axes, "y", theme)
         axes.set_xlabel("N, images scored")
         axes.set_ylabel("time / forward passes")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize=8, borderpad=0)
@@ -174,6 +172,7 @@ def _looks(methods: Sequence[str], theme: Theme) -> dict[str, dict[str, Any]]:
     """Ours in blues and green, the published way in orange; a square includes the ReLU."""
     palette = {
         "triton": theme.invariance,
+        "native": theme.invariance,
         "torch": theme.more[3],
         "triton-pairwise": theme.more[0],
         "reference": theme.more[5],
@@ -215,5 +214,9 @@ def _dots(
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.tick_params(axis="y", length=0)
-    panel.grid(True, color=theme.faint, linewidth=0.8)
-    panel.set_axisbelow(True)
+    _grid(panel, "both", theme)
+
+
+def _grid(axes: Axes, lines: Literal["x", "y", "both"], theme: Theme) -> None:
+    axes.grid(True, axis=lines, color=theme.faint, linewidth=0.8)
+    axes.set_axisbelow(True)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dainv_bench.overhead.table import overhead_markdown
+from dainv_bench.kernels.summary import kernels_legend, kernels_markdown
+from dainv_bench.overhead import summary as overhead
 from dainv_bench.report.entries import Entry
 from dainv_bench.report.figures import captured_figure, kernels_figure, overhead_figure, scores_figure
-from dainv_bench.report.tables import captured_markdown, gpu_check_markdown, kernels_markdown, launches_markdown
+from dainv_bench.report.tables import captured_markdown, gpu_check_markdown, launches_markdown
 from dainv_bench.resources.suite import newest_first, resources_markdown
+from dainv_bench.scaling import summary as scaling
 from dainv_bench.scaling.figure import scaling_figure
-from dainv_bench.scaling.table import scaling_markdown
-from dainv_bench.scores.table import scores_markdown
+from dainv_bench.scores import summary as scores
+from dainv_bench.summary import Summary, summary_markdown
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Section:
     Attributes:
         title: its heading.
         markdown: caption and table of one result, or of all together.
+        legend: lines that say who the names in its table stand for.
         figure: draws one result, ``(result, "png" or "svg")``; None where there is nothing to draw.
         alt: what the figure shows, for those who do not see it.
         together: whether all results share a table.
@@ -30,6 +33,7 @@ class Section:
 
     title: str
     markdown: Callable[[Any], str]
+    legend: Callable[[Any], Sequence[str]] = lambda _result: ()
     figure: Callable[[Any, str], bytes] | None = None
     alt: str = ""
     together: bool = False
@@ -41,25 +45,34 @@ class Section:
         return [(self.markdown(entry.result), [entry]) for entry in entries]
 
 
+def _summarised(
+    title: str, summarise: Callable[[Any], Summary], figure: Callable[[Any, str], bytes], alt: str
+) -> Section:
+    return Section(
+        title,
+        markdown=lambda result: summary_markdown(summarise(result)),
+        legend=lambda result: summarise(result).legend,
+        figure=figure,
+        alt=alt,
+    )
+
+
 def _resources(results: Any) -> str:
     return resources_markdown(newest_first(results))
 
 
-_OVERHEADS = "Bars: the overhead of every arm with its 95 % interval"
+_BARS = "Bars: the overhead of every arm with its 95 % interval"
+_POINTS = "Points: GB/s of every method on all features, beside a copy"
+_RATIOS = "Lines: time over that of the forward passes, over N"
+_POWERS = "Lines: times over each axis and their power laws, log-log"
 
 SECTIONS = {
-    "overhead": Section("Overhead of a training step", overhead_markdown, overhead_figure, _OVERHEADS),
-    "overhead-epoch": Section("Overhead of an epoch", overhead_markdown, overhead_figure, _OVERHEADS),
-    "captured": Section("Overhead of a captured step", captured_markdown, captured_figure, _OVERHEADS),
-    "kernels": Section(
-        "Kernels", kernels_markdown, kernels_figure, "Points: GB/s of every method on all features, beside a copy"
-    ),
-    "scores": Section(
-        "Invariance scores", scores_markdown, scores_figure, "Lines: time over that of the forward passes, over N"
-    ),
-    "scaling": Section(
-        "Growth of cost", scaling_markdown, scaling_figure, "Lines: times over each axis and their power laws, log-log"
-    ),
+    "overhead": _summarised("Overhead of a training step", overhead.summarise, overhead_figure, _BARS),
+    "overhead-epoch": _summarised("Overhead of an epoch", overhead.summarise, overhead_figure, _BARS),
+    "captured": Section("Overhead of a captured step", captured_markdown, figure=captured_figure, alt=_BARS),
+    "kernels": Section("Kernels", kernels_markdown, kernels_legend, kernels_figure, _POINTS),
+    "scores": _summarised("Invariance scores", scores.summarise, scores_figure, _RATIOS),
+    "scaling": _summarised("Growth of cost", scaling.summarise, scaling_figure, _POWERS),
     "launches": Section("Launches of a training step", launches_markdown),
     "kernel-resources": Section("Resources of the kernels", _resources, together=True),
     "gpu-check": Section("GPU check", gpu_check_markdown),

@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from dainv_bench.formats import readable_time
+from dainv_bench.overhead.summary import percent_interval
 from dainv_bench.provenance import machine_of
-
-_SHOWN = ("forward", "backward")
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """First column left, the others right."""
-    alignment = ["---", *["---:"] * (len(headings) - 1)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, alignment, *rows))
-
-
-def kernels_markdown(result: Mapping[str, Any]) -> str:
-    """For each dtype the times of a call, then shares of the copy bandwidth: workloads down, methods across."""
-    lines = [
-        f"Eq. 3 and its gradient on {machine_of(result)}: medians of {result['settings']['rounds']} rounds, "
-        "forward / backward. * marks features so few that they stay in the cache.\n"
-    ]
-    for dtype in dict.fromkeys(workload["dtype"] for workload in result["workloads"].values()):
-        workloads = {key: one for key, one in result["workloads"].items() if one["dtype"] == dtype}
-        timed = list(
-            dict.fromkeys(
-                name for one in workloads.values() for name, method in one["methods"].items() if method["passes"]
-            )
-        )
-        methods = [f"`{name}`" for name in timed]
-        times, shares = [], []
-        for key, one in workloads.items():
-            name = key.removesuffix(f" {dtype}") + ("" if one["beyond_cache"] else "\\*")
-            times.append([name, f"{one['feature_bytes'] / 1e6:.1f}", *(_times(one, method) for method in timed)])
-            copy = f"{one['copy_gigabytes_per_second']:.0f}"
-            shares.append([name, copy, *(_shares(one, method) for method in timed)])
-        lines.append(f"{dtype}, time of a call:\n")
-        lines.append(table(["features", "MB", *methods], times))
-        lines.append(f"{dtype}, % of the bandwidth of a copy:\n")
-        lines.append(table(["features", "copy, GB/s", *methods], shares))
-    if result["left_out"]:
-        lines.append(f"No time for {', '.join(result['left_out'])}.\n")
-    return "\n".join(lines)
-
-
-def _times(workload: Mapping[str, Any], name: str) -> str:
-    passes, why_not = _passes(workload, name)
-    return why_not or " / ".join(readable_time(passes[one]["median_milliseconds"]) for one in _SHOWN)
-
-
-def _shares(workload: Mapping[str, Any], name: str) -> str:
-    passes, why_not = _passes(workload, name)
-    return why_not or " / ".join(f"{passes[one]['percent_of_copy']['median']:.3g}" for one in _SHOWN)
-
-
-def _passes(workload: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], str]:
-    """Of a method that was timed on some workload: its passes on this one, or the word for why there are none."""
-    method = workload["methods"].get(name)
-    if method is None:
-        return {}, "–"
-    return method["passes"], "" if method["passes"] else "wrong" if method["wrong"] else "not run"
+from dainv_bench.summary import markdown_list, markdown_table, without_a_time
 
 
 def captured_markdown(result: Mapping[str, Any]) -> str:
     """Every form of every arm, and what it adds to the fastest baseline."""
     settings = result["settings"]
     norm = " with batch norm" if settings["batch_norm"] else ""
+    notes = without_a_time(("", key, step["not_run"]) for key, step in result["steps"].items())
     rows = []
     for key, step in result["steps"].items():
         overhead = step["overhead_percent"]
@@ -76,14 +24,15 @@ def captured_markdown(result: Mapping[str, Any]) -> str:
                 key,
                 "not run" if step["not_run"] is not None else readable_time(step["median_milliseconds"]),
                 f"{overhead['median']:+.1f} %" if overhead else "",
-                f"{overhead['low']:+.1f} to {overhead['high']:+.1f} %" if overhead else "",
+                percent_interval(overhead) if overhead else "",
             ]
         )
     return (
         f"Training step of All-CNN-C{norm}, batch {settings['batch_size']} = {settings['n_images']} images × "
         f"{settings['views']} views, {settings['dtype']}, on {machine_of(result)}; medians of "
         f"{len(result['orders'])} rounds, overhead over *{result['best_baseline']}* paired within rounds.\n\n"
-        + table(["step", "time", "overhead", "95 % interval"], rows)
+        + markdown_table(["step", "time", "overhead", "95 % interval"], rows)
+        + (f"\n{markdown_list(notes)}" if notes else "")
     )
 
 
@@ -98,7 +47,8 @@ def launches_markdown(result: Mapping[str, Any]) -> str:
     ]
     return (
         f"What one eager training step of All-CNN-C launches on {machine_of(result)}, batch {settings['batch_size']} "
-        f"with {settings['views']} views.\n\n" + table(["arm", "launches", "beyond the baseline's", "host waits"], rows)
+        f"with {settings['views']} views.\n\n"
+        + markdown_table(["arm", "launches", "beyond the baseline's", "host waits"], rows)
     )
 
 
@@ -122,8 +72,8 @@ def gpu_check_markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"Stages and goals on {machine_of(result)}.\n",
-            table(["stage", "", "took", "why"], stages),
-            table(["goal", "limit", "measured", "95 % interval", "", "why"], goals),
+            markdown_table(["stage", "", "took", "why"], stages),
+            markdown_table(["goal", "limit", "measured", "95 % interval", "", "why"], goals),
         ]
     )
 

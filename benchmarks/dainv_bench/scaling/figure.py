@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dainv.drawing import LIGHT, Theme, render, style
-from dainv_bench.scaling.suite import AxisResult, ScalingResult
+from dainv_bench.scaling.results import AxisResult, ScalingResult
 
 _PANELS_IN_A_ROW = 3
 _MARKERS = "osD^v"
@@ -46,7 +46,7 @@ def _run(axis: AxisResult) -> dict[str, Any]:
 
 def _colours(theme: Theme) -> dict[str, str]:
     """A method has the same colour in every panel, ours that of the paper's invariance networks."""
-    ours = dict.fromkeys(("torch", "streaming", "local statistics"), theme.invariance)
+    ours = dict.fromkeys(("ours", "torch", "streaming", "local statistics"), theme.invariance)
     return {**ours, "triton": theme.more[0], "published": theme.baseline, "closed-form": theme.more[1]}
 
 

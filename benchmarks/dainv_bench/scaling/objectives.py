@@ -14,7 +14,6 @@ from dainv.objective import Objective, combine, layer_weights, weigh
 from dainv_bench import peers
 from dainv_bench.scaling.axes import Point
 from dainv_kernels import Groups, invariance_loss
-from dainv_kernels.backends import choose_backend, interpreted
 
 Features = Mapping[str, Tensor]  # layer -> (B, D), requires grad
 OfFeatures = Callable[[Features], Objective]
@@ -33,12 +32,10 @@ class Method:
     Attributes:
         description: what it does, in one line.
         prepare: made for a batch's shape, on a device; what is done here is not timed.
-        why_not: None, or the reason why it cannot be timed on a device.
     """
 
     description: str
     prepare: Callable[[Point, torch.device], OfFeatures]
-    why_not: Callable[[torch.device], str | None] = lambda _device: None
 
 
 def make_features(point: Point, seed: int, device: torch.device) -> dict[str, Tensor]:
@@ -103,13 +100,10 @@ def check(name: str, of_features: OfFeatures, features: Features, point: Point) 
     compare(name, of_features, features, exact(features, point), point)
 
 
-def _ours(backend: str) -> Callable[[Point, torch.device], OfFeatures]:
-    def prepare(point: Point, device: torch.device) -> OfFeatures:
-        groups = Groups.consecutive(point.B // point.M, point.M, device)
-        weights, no_task = layer_weights(point.L), torch.zeros((), device=device)
-        return lambda features: combine(no_task, features, groups, weights, backend=backend)
-
-    return prepare
+def _ours(point: Point, device: torch.device) -> OfFeatures:
+    groups = Groups.consecutive(point.B // point.M, point.M, device)
+    weights, no_task = layer_weights(point.L), torch.zeros((), device=device)
+    return lambda features: combine(no_task, features, groups, weights)
 
 
 def _peer(layer_loss: Callable[[Tensor], peers.LayerLoss]) -> Callable[[Point, torch.device], OfFeatures]:
@@ -121,19 +115,8 @@ def _peer(layer_loss: Callable[[Tensor], peers.LayerLoss]) -> Callable[[Point, t
     return prepare
 
 
-def _why_not_triton(device: torch.device) -> str | None:
-    if interpreted():
-        return "Triton's interpreter is on (TRITON_INTERPRET=1); its times mean nothing"
-    try:
-        choose_backend("triton", torch.empty(1, device=device))
-    except RuntimeError as error:
-        return str(error)
-    return None
-
-
 METHODS = {
-    "torch": Method("dainv's objective, backend torch", _ours("torch")),
-    "triton": Method("dainv's objective, backend triton", _ours("triton"), _why_not_triton),
+    "ours": Method("dainv's objective by the fastest backend", _ours),
     "published": Method("B x B distances by the Gram identity", _peer(peers.published)),
     "closed-form": Method("sums of squares around means, plain autograd", _peer(peers.closed_form)),
 }

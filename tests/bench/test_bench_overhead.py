@@ -10,29 +10,20 @@ from click.testing import CliRunner, Result
 from dainv_bench.cli import main
 from dainv_bench.overhead.arms import Arm
 
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
+pytestmark = pytest.mark.usefixtures("_elsewhere")
 
 
 def run(*options: str) -> Result:
     return CliRunner().invoke(main, ["overhead", *TINY_OPTIONS, *options])
 
 
-def test_table_verdict_and_file() -> None:
+def test_every_arm_is_in_the_table_and_the_verdict_below() -> None:
     result = run("--limit", "1e9", "--out", "one.json")
     assert result.exit_code == 0, result.output
-    table = [line for line in result.output.splitlines() if line[:1] in "┏┃┡│└"]
     for arm in ("baseline", "published", "closed-form", "ours", "ours-relu", "ours-fused"):
-        assert any(line.startswith(f"│ {arm} ") for line in table)
-    assert all(len(line) <= 80 for line in table)
+        assert any(line.startswith(f"│ {arm} ") for line in result.output.splitlines())
     assert "ours-fused not run: " in result.output
-    assert "peak memory: not measured on cpu" in result.output
     assert "within the limit of 1e+09 %" in result.output
-    assert "written to one.json" in result.output
-    assert "\x1b" not in result.output  # no bar and no colour where nobody watches
     assert json.loads(Path("one.json").read_text())["verdict"]["verdict"] == "within"
 
 
@@ -53,16 +44,6 @@ def test_default_file_and_baseline_always_there() -> None:
     assert list(json.loads(path.read_text())["arms"]) == ["baseline", "ours-fused"]
 
 
-def test_quick_runs_few_rounds_and_does_not_replace_a_measurement() -> None:
-    tiny = ["--batch-size", "8", "--views", "4", "--width", "0.1", "--device", "cpu", "--arms", "baseline"]
-    result = CliRunner().invoke(main, ["overhead", "--quick", *tiny])
-    assert result.exit_code == 0
-    (path,) = Path("benchmarks/results").iterdir()
-    assert path.name.startswith("overhead-quick--")
-    settings = json.loads(path.read_text())["settings"]
-    assert (settings["rounds"], settings["warmup"]) == (3, 1)
-
-
 @pytest.mark.parametrize("arm", [WRONG_LOSS, WRONG_GRADIENT], ids=lambda arm: arm.name)
 def test_no_time_is_shown_for_a_wrong_arm(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     add_arm(monkeypatch, arm)
@@ -78,7 +59,8 @@ def test_ctrl_c_reports_the_finished_rounds(monkeypatch: pytest.MonkeyPatch) -> 
     add_arm(monkeypatch, interrupted_in_round(5))
     result = run("--rounds", "9", "--arms", "ours,interrupted", "--out", "one.json")
     assert result.exit_code == 130
-    assert "medians of 4 rounds, interrupted before the 9 asked for" in result.output
+    assert "In each of 4 rounds every arm has one step" in result.output
+    assert "interrupted before all was measured" in result.output
     written = json.loads(Path("one.json").read_text())
     assert written["interrupted"] is True
     assert len(written["orders"]) == 4
@@ -94,39 +76,6 @@ def test_ctrl_c_before_there_is_enough_to_say_anything(monkeypatch: pytest.Monke
     assert not Path("one.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--batch-size", "10"], "--batch-size 10 is not a multiple of --views 4"),
-        (["--batch-size", "0"], "--batch-size 0 is not a multiple of --views 4"),
-        (["--views", "1"], "--views: expected at least 2, got 1"),
-        (["--rounds", "2"], "--rounds: expected at least 3, got 2"),
-        (["--warmup", "0"], "--warmup: expected at least 1, got 0"),
-        (["--width", "nan"], "--width: expected a positive factor"),
-        (["--seed", "-1"], "--seed: expected 0 to 2^63 - 1, got -1"),
-        (["--limit", "nan"], "--limit: expected a percentage"),
-        (["--arms", "ours,theirs"], "--arms: there is no arm 'theirs'; there are baseline, published"),
-        (["--device", "nowhere"], "--device nowhere: "),
-        (["--device", "meta"], "--device meta: steps can be timed on cpu and cuda"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_gets_one_line(options: list[str], reason: str) -> None:
-    result = run(*options)
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(f"error: {reason}")
-
-
-def test_unknown_option_is_wrong_usage() -> None:
-    assert run("--nonsense").exit_code == 2
-
-
-def test_out_must_not_be_a_folder() -> None:
-    assert run("--out", ".").exit_code == 2
-
-
 def test_whole_epochs_take_their_batches_from_real_images(tmp_path: Path) -> None:
     out = tmp_path / "epoch.json"
     options = ["--epoch", "--batch-size", "512", "--views", "4", "--width", "0.05", "--arms", "ours-relu"]
@@ -136,4 +85,4 @@ def test_whole_epochs_take_their_batches_from_real_images(tmp_path: Path) -> Non
     assert result["settings"]["data"] == "digits"
     assert result["settings"]["updates"] == 3  # 1437 images in batches of 512 samples
     assert len(result["arms"]["ours-relu"]["milliseconds"]) == 3
-    assert "epoch of 3 updates on digits" in " ".join(done.output.split())
+    assert "Time of a training epoch (3 updates on digits, batches made anew)" in done.output

@@ -1,0 +1,107 @@
+"""What a suite can be told: fields with their help, from which its command is made, and the checks they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from dainv.devices import resolve_device
+from dainv.errors import UserError
+from dainv_bench.statistics import MINIMUM_ROUNDS
+
+_T = TypeVar("_T")
+
+# Settings that several suites have, in the same words.
+BATCH_SIZE = "B, samples in a batch."
+VIEWS = "M, views of each source image."
+WIDTH = "Factor on the channels of the network."
+BATCH_NORM = "Normalise after every convolution."
+ROUNDS = "Times each is timed."
+
+
+def setting(default: _T, help_text: str) -> _T:
+    """A field with a default and the help of its option."""
+    made: _T = field(default=default, metadata={"help": help_text})
+    return made
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """What every suite can be told."""
+
+    rounds: int = setting(20, ROUNDS)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
+    seed: int = setting(0, "Of parameters, inputs and orders.")
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be measured.
+
+        Raises:
+            UserError: a setting outside its range.
+        """
+        self.at_least(rounds=MINIMUM_ROUNDS)
+        if not 0 <= self.seed < 2**62:
+            raise UserError(f"--seed: expected 0 to 2^62 - 1, got {self.seed}")
+
+    def resolved(self, device: torch.device, **more: Any) -> dict[str, Any]:
+        """All settings with the device that was chosen, and what else has an influence on a time."""
+        return {**asdict(self), "device": str(device), **more}
+
+    def timed_device(self) -> torch.device:
+        """The device.
+
+        Raises:
+            UserError: there is none such here, or none whose times can be taken.
+        """
+        device = resolve_device(self.device)
+        if device.type not in ("cpu", "cuda"):
+            raise UserError(f"--device {self.device}: times can be taken on cpu and cuda")
+        return device
+
+    def at_least(self, **limits: int) -> None:
+        """Reject settings below their limits.
+
+        Raises:
+            UserError: there is one.
+        """
+        for name, least in limits.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{_option(name)}: expected at least {least}, got {getattr(self, name)}")
+
+    def positive(self, **meanings: str) -> None:
+        """Reject settings that are not finite positive numbers.
+
+        Args:
+            meanings: what each is, such as ``width="factor"``.
+
+        Raises:
+            UserError: there is one.
+        """
+        for name, meaning in meanings.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"{_option(name)}: expected a positive {meaning}, got {value}")
+
+    def known(self, name: str, noun: str, there_are: Iterable[str]) -> None:
+        """Reject names of what there is not.
+
+        Args:
+            name: of the setting, which holds names.
+            noun: what one of them is.
+            there_are: those that there are.
+
+        Raises:
+            UserError: there is another.
+        """
+        there_are = list(there_are)
+        for one in getattr(self, name):
+            if one not in there_are:
+                raise UserError(f"{_option(name)}: there is no {noun} {one!r}; there are {', '.join(there_are)}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
