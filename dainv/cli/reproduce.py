@@ -56,8 +56,9 @@ def reproduce(
     """
     from dainv.augment import augmentation
     from dainv.reporting import ConsoleReporter, progress_bar
+    from dainv.reproduction.overhead import read_overhead
     from dainv.reproduction.plan import make_plan
-    from dainv.reproduction.reproduce import Scoring, read_overhead
+    from dainv.reproduction.reproduce import Scoring
     from dainv.reproduction.reproduce import reproduce as run
     from dainv.signals import Interrupted
 

@@ -60,6 +60,11 @@ class Evidence:
         """Median of a layer's scores, or how far it lies above another layer's."""
         return self.of_medians(lambda medians: medians[layer] - (0 if above is None else medians[above]))
 
+    def gain(self, layer: str, over: Evidence) -> Estimate:
+        """How far the median of a layer's scores lies above another run's, over images that both were scored on."""
+        value = self.boxes[layer].median - over.boxes[layer].median
+        return estimate(value, self.medians[layer] - over.medians[layer])
+
 
 def evidence(run: AnalyzedRun, arm: str, seed: int) -> Evidence:
     """The numbers of an analyzed run."""

@@ -38,7 +38,8 @@ def page(found: Summary) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -47,17 +48,36 @@ def scope(found: Summary) -> str:
     """What the verdicts are about."""
     n = len(found["seeds"])
     seeds = f"{n} seed{'s' if n > 1 else ''} an arm"
-    changed = ", ".join(f"{name} {value}" for name, value in found["changed_settings"].items())
-    recipe = f"the published recipe but for {changed}" if changed else "the published recipe"
     name = found["data"]["name"]
     data = name if name == "cifar10" else f"{name} (the paper's data are CIFAR-10)"
+    options = changed_options(found)
+    recipe = f"the published recipe but for `{options}`" if options else "the published recipe"
     text = f"{seeds} on {data}, {found['epochs']} of the published {found['published_epochs']} epochs, {recipe}."
-    if found["epochs"] < found["published_epochs"]:
+    if is_scaled(found):
         text = (
-            f"**Scaled: {text}** The paper's claims are about networks trained for {found['published_epochs']} epochs; "
-            "a verdict here is about these runs."
+            f"**Scaled: {text}** The paper's claims are about networks trained by its recipe for "
+            f"{found['published_epochs']} epochs. What is said here is about these runs only, and can neither bear out "
+            "the paper nor refute it; what it says of time was measured by itself, by `dainv-bench overhead`."
         )
-    return text
+    return f"{text} How much seeds differ is not known from one." if n == 1 else text
+
+
+def is_scaled(found: Summary) -> bool:
+    """Whether these are not the paper's runs."""
+    whole = found["epochs"] >= found["published_epochs"]
+    return not whole or bool(found["changed_settings"]) or found["data"]["name"] != "cifar10"
+
+
+def changed_options(found: Summary) -> str:
+    """What is not as in the published recipe, as options of `dainv train`."""
+    return " ".join(_option(name, value) for name, value in found["changed_settings"].items())
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option} {','.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def _doubts(found: Summary) -> list[str]:
@@ -70,7 +90,7 @@ def claims(found: Summary) -> list[str]:
         (claim["statement"], f"**{claim['verdict']}**", claim["because"], claim["criterion"])
         for claim in found["claims"]
     ]
-    return [_table(["the paper", "verdict", "numbers", "asked of them"], rows)]
+    return [table(["the paper", "in these runs" if is_scaled(found) else "verdict", "numbers", "asked of them"], rows)]
 
 
 def accuracy(found: Summary) -> list[str]:
@@ -81,7 +101,7 @@ def accuracy(found: Summary) -> list[str]:
             own = f"{100 * run['value']:.2f} % ({100 * run['low']:.2f} to {100 * run['high']:.2f} %)"
             paper, thesis = (f"{entry[f'{source}_percent']} %" for source in ("paper", "thesis"))
             rows.append((arm, str(run["seed"]), paper, thesis, own))
-    return [_table(["arm", "seed", "paper", "thesis", "here"], rows)]
+    return [table(["arm", "seed", "paper", "thesis", "here"], rows)]
 
 
 def _pixels(found: Summary) -> str:
@@ -104,7 +124,7 @@ def scores(found: Summary) -> list[str]:
             row += [number(entry["published_median"], 3), number(entry["median"], 3)]
             row += [f"{signed(entry['difference'])} ({ends})"]
         rows.append(row)
-    return [_table(["layer", *(f"{arm}: {what}" for arm in arms for what in ("paper", "here", "difference"))], rows)]
+    return [table(["layer", *(f"{arm}: {what}" for arm in arms for what in ("paper", "here", "difference"))], rows)]
 
 
 def losses(found: Summary) -> list[str]:
@@ -117,7 +137,7 @@ def losses(found: Summary) -> list[str]:
         rows = [[str(layer + 1), *(signed(values[layer]) for values in columns)] for layer in range(len(columns[0]))]
         rows.append(["root mean square", *(f"{np.sqrt(np.mean(np.square(values))):.2f}" for values in columns)])
         parts.append(f"{arm.capitalize()}, ours minus published, by epoch of the figure (counted from 0):")
-        parts.append(_table(["layer", *epochs], rows))
+        parts.append(table(["layer", *epochs], rows))
     if found["epochs"] < found["published_epochs"]:
         parts.append(
             "The learning rate falls with the length of the run, so the last epochs of a scaled run are not at the "
@@ -137,7 +157,7 @@ def variants(found: Summary) -> list[str]:
         "Root mean square distance of the losses to Figure 2 over layers and the first epochs, by arm (one number a "
         "seed) and over both. Published values are read to ±.01. Losses of Eq. 3 as printed are compared as means over "
         "pairs; as logged they are larger by a constant factor.",
-        _table(["variant", *arms, "both"], rows),
+        table(["variant", *arms, "both"], rows),
         found["nearest_variant"],
     ]
 
@@ -154,4 +174,4 @@ def provenance(found: Summary) -> list[str]:
         ("machine", ", ".join(machine["cuda_devices"]) or f"{machine['cpu']}, {machine['cpu_count']} cores"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)),
     ]
-    return [_table(["", ""], rows)]
+    return [table(["", ""], rows)]

@@ -14,24 +14,26 @@ from rich.progress import Progress
 
 from dainv.analysis import analyze
 from dainv.analysis.dynamics import read_dynamics
-from dainv.analysis.statistics import Estimate
 from dainv.data import ImageData, load_data
 from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.reproduction.claims import Overhead, Verdict, verdicts
+from dainv.reproduction.claims import verdicts
 from dainv.reproduction.distances import in_pairs, variant_distances
 from dainv.reproduction.evidence import Evidence, evidence
 from dainv.reproduction.figures import dynamics_figure, scores_figure
 from dainv.reproduction.files import accuracy_csv, summary, summary_json
+from dainv.reproduction.overhead import Overhead
 from dainv.reproduction.page import page
 from dainv.reproduction.plan import Plan, PlannedRun
 from dainv.reproduction.published import ARMS, BASELINE, INVARIANCE
 from dainv.reproduction.stages import Reporting, adopt, make_runs
+from dainv.reproduction.verdict import Verdict
 from dainv.runs import RunDirectory, write_atomically
 from dainv.settings import RESUMABLE, TrainSettings
 
-RESULTS = "reproduction"  # the folder with page, figures and tables
+RESULTS = "reproduction"  # the folder with page, figures and tables; small enough to be published as it is
+RUNS = "runs"  # in it: of each run what is text, without checkpoints and scores
 PAGE = "report.md"
 # decided by the plan, or without effect on what is computed
 _NOT_THE_RECIPE = {"seed", "epochs", "alpha", "alpha_schedule", "fused", "backend", "deterministic", *RESUMABLE}
@@ -117,6 +119,8 @@ def reproduce(
     }
     for name, content in files.items():
         _write(results / name, content)
+    for run in main:
+        _keep_record(run, results / RUNS)
     _write(results / PAGE, page(found).encode())  # last: who finds it finds all that it shows
     return Reproduction(tuple(judged), found, results / PAGE, warnings)
 
@@ -184,24 +188,14 @@ def _provenance(
     }
 
 
-def read_overhead(path: str | Path) -> Overhead:
-    """The overhead in a result of ``dainv-bench overhead``: that of the arm its verdict is about.
-
-    Raises:
-        UserError: not such a file, or one without a verdict.
-    """
-    try:
-        found = json.loads(Path(path).read_text())
-        if found["suite"] != "overhead":
-            raise UserError(f"{path}: results of {found['suite']!r}, expected those of `dainv-bench overhead`")
-        verdict, machine = found["verdict"], found["environment"]
-        if verdict is None:
-            raise UserError(f"{path}: has no verdict; did its measurement run to the end?")
-        percent = verdict["overhead_percent"]
-        where = ", ".join(machine["cuda_devices"]) or f"{machine['cpu']}, {machine['cpu_count']} cores"
-        return Overhead(verdict["arm"], Estimate(percent["median"], percent["low"], percent["high"]), where)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a result of `dainv-bench overhead` ({error})") from None
+def _keep_record(run: RunDirectory, folder: Path) -> None:
+    """Copy what a run recorded, with the names of its data in place of their paths on this machine."""
+    recorded = {path.name: path.read_bytes() for path in sorted(run.path.glob("[!.]*.json*"))}
+    config = run.config
+    config["settings"] |= {name: Path(config["settings"][name]).name for name in ("data", "data_root")}
+    recorded["config.json"] = (json.dumps(config, indent=2, allow_nan=False) + "\n").encode()
+    for name, content in recorded.items():
+        _write(folder / run.name / name, content)
 
 
 def _write(path: Path, content: bytes) -> None:

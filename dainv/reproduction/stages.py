@@ -95,9 +95,11 @@ def adopt(folder: Path, planned: Sequence[PlannedRun], source: str | Path) -> st
 
 
 def is_finished(run: RunDirectory) -> bool:
-    """Whether all updates were made and can be read."""
-    records = run.metrics()
-    return bool(records and run.checkpoints()) and records[-1]["step"] == run.config["total_steps"]
+    """Whether all updates were made, and their records and last checkpoint can be read."""
+    records, checkpoints, last = run.metrics(), run.checkpoints(), run.config["total_steps"]
+    return bool(records and checkpoints) and records[-1]["step"] == last == int(
+        checkpoints[-1].stem.removeprefix("step-")
+    )
 
 
 def _exists(path: Path) -> bool:

@@ -52,13 +52,20 @@ def test_times_and_memory_come_from_the_runs():
 
 
 def test_published_data_name_no_folder_of_a_machine():
-    for path in RUNS.rglob("*"):
+    for path in (DOCS / "reproduction").rglob("*"):
         if path.suffix in (".json", ".jsonl", ".csv", ".html", ".svg"):
             assert not re.search(r"/(work|root|home|tmp|Users)/", path.read_text()), path
 
 
 def test_blocks_of_reproductions_come_from_the_committed_results():
     assert filled(PAGE, DOCS) == PAGE
+
+
+def test_every_committed_reproduction_is_on_the_page():
+    folders = {path.parent.relative_to(DOCS).as_posix() for path in DOCS.glob("reproduction/*/summary.json")}
+    assert folders
+    assert folders == set(re.findall(r"^<!-- reproduction: (\S+) -->", PAGE, re.MULTILINE))
+    assert folders == set(re.search(r"^<!-- claims: (.+) -->", PAGE, re.MULTILINE)[1].split())
 
 
 ABOUT = {
@@ -96,9 +103,33 @@ def test_a_block_is_filled_from_its_summary_and_only_it(found, tmp_path):
     assert once.startswith("before\n<!-- reproduction: full -->\n")
     assert once.endswith("<!-- /reproduction -->\nafter\n")
     assert "stale" not in once
-    assert "1 seed an arm on cifar10, 350 of the published 350 epochs, the published recipe." in once
+    assert "1 seed an arm on cifar10, 350 of the published 350 epochs, the published recipe. How" in once
     assert "| 91.50 % (90.90 to 92.10 %) |" in once
     assert filled(once, tmp_path) == once
+
+
+def test_the_first_table_has_the_papers_recipe_and_each_scaled_one(found, tmp_path):
+    scaled = {**found, "epochs": 40, "changed_settings": {"width": 0.25, "batch_norm": True}}
+    for name, summary_of in (("full", found), ("scaled", scaled)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary_of))
+
+    def table(*names):
+        text = filled(f"<!-- claims: {' '.join(names)} -->\n<!-- /claims -->\n", tmp_path)
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[1:-1]]
+        return {row[0]: row[1:] for row in rows}
+
+    alone, both_of_them = table("scaled"), table("scaled", "full")
+    short = "[40 epochs, `--width 0.25 --batch-norm`](scaled/report.md), 1 seed"
+    assert alone["claim of the paper"] == ["the published recipe, 350 epochs", short]
+    whole = "[the published recipe, 350 epochs](full/report.md), 1 seed"
+    assert both_of_them["claim of the paper"] == [whole, short]
+    depth = next(claim for claim in alone if "rises with depth" in claim)
+    time = next(claim for claim in alone if "training time" in claim)
+    assert alone[depth] == ["not run", "**holds**"]
+    assert both_of_them[depth] == ["**holds**", "**holds**"]
+    assert alone[time] == both_of_them[time] == ["not run", ""]
+    assert len(alone) == 2 + len(found["claims"])
 
 
 def test_a_block_without_results_is_said_in_a_line(tmp_path):
@@ -108,4 +139,9 @@ def test_a_block_without_results_is_said_in_a_line(tmp_path):
 
 def test_the_page_of_a_full_run_does_not_say_scaled_and_one_of_a_short_run_does(found):
     assert "Scaled" not in page(found)
-    assert "**Scaled: 1 seed an arm" in page({**found, "epochs": 3})
+    assert "| verdict |" in page(found)
+    for change in ({"epochs": 3}, {"changed_settings": {"width": 0.5}}, {"data": {**found["data"], "name": "digits"}}):
+        assert "**Scaled: 1 seed an arm" in page({**found, **change})
+        assert "| in these runs |" in page({**found, **change})
+    assert "How much seeds differ is not known from one." in page(found)
+    assert "How much seeds differ" not in page({**found, "seeds": [0, 1, 2]})

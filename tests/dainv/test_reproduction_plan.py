@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reproduction_evidence import both, published
+from reproduction_evidence import both, every_epoch, published
 
 from dainv import Groups, UserError, invariance_loss
 from dainv.reproduction.distances import (
@@ -16,7 +16,7 @@ from dainv.reproduction.distances import (
     variant_distances,
 )
 from dainv.reproduction.plan import make_plan
-from dainv.reproduction.published import ARMS, BASELINE, DYNAMICS, DYNAMICS_EPOCHS, INVARIANCE
+from dainv.reproduction.published import ARMS, BASELINE, DYNAMICS_EPOCHS, INVARIANCE
 from dainv.settings import TrainSettings
 
 
@@ -80,13 +80,8 @@ def test_losses_as_printed_become_means_over_pairs():
     assert in_pairs(np.array([pairs]), TrainSettings()) == pytest.approx([pairs])
 
 
-def every_epoch(arm, until):
-    """The published curves, drawn straight between the epochs that were read off."""
-    return np.stack([np.interp(range(until), DYNAMICS_EPOCHS, layer) for layer in DYNAMICS[arm]], axis=1)
-
-
 def test_the_published_run_is_at_no_distance_from_itself():
-    curves = {arm: every_epoch(arm, 350) for arm in ARMS}
+    curves = {arm: every_epoch(arm) for arm in ARMS}
     arms = {arm: [published(arm, curves=curves[arm])] for arm in ARMS}
     for arm, runs in arms.items():
         found = loss_differences(runs)

@@ -13,6 +13,7 @@ from training_runs import Recorder
 from dainv import UserError
 from dainv.cli import main
 from dainv.data import load_data
+from dainv.reproduction.docs import filled
 from dainv.reproduction.plan import make_plan
 from dainv.reproduction.published import ARMS
 from dainv.reproduction.stages import adopt, is_finished, make_runs
@@ -40,6 +41,8 @@ def overhead(tmp_path_factory):
     measured = {
         "suite": "overhead",
         "environment": {"cuda_devices": [], "cpu": "a processor", "cpu_count": 2},
+        "settings": {"width": 1.0, "batch_size": 128},
+        "arms": {"published": {"overhead_percent": {"median": 60.0, "low": 58.0, "high": 66.0}}},
         "verdict": {"arm": "ours-relu", "overhead_percent": {"median": 4.0, "low": 2.0, "high": 6.0}},
     }
     file = tmp_path_factory.mktemp("overhead") / "overhead.json"
@@ -100,9 +103,25 @@ def test_the_verdicts_are_in_the_terminal_the_page_and_the_summary(reproduced):
     }
     assert judged["two phases"]["verdict"] == "cannot be said"
     assert judged["overhead"]["verdict"] == "holds"
-    assert "+4.0 % (2.0 to 6.0) on a processor" in judged["overhead"]["because"]
+    assert "+4.0 % (2.0 to 6.0) on a processor, 2 cores, of All-CNN-C, batches of 128" in judged["overhead"]["because"]
     assert all(f"| **{claim['verdict']}** | {claim['because']} |" in page for claim in judged.values())
     assert "cannot be said" in result.output
+
+
+def test_its_results_are_all_there_is_to_publish(reproduced, tmp_path):
+    """Copied into the docs and named in a page: tables, figures, and what the runs recorded, without checkpoints."""
+    folder, _ = reproduced
+    shutil.copytree(folder / "reproduction", tmp_path / "reproduction" / "small")
+    published = tmp_path / "reproduction" / "small"
+    for arm in ARMS:
+        kept = {path.name for path in (published / "runs" / f"{arm}-seed0").iterdir()}
+        assert kept == {"config.json", "environment.json", "metrics.jsonl"}
+        recorded = (folder / f"{arm}-seed0" / "metrics.jsonl").read_text()
+        assert (published / "runs" / f"{arm}-seed0" / "metrics.jsonl").read_text() == recorded
+    assert not [path for path in published.rglob("*") if path.suffix in (".pt", ".npz")]
+    page = filled("<!-- claims: reproduction/small -->\n<!-- /claims -->", tmp_path)
+    assert "| not run | **" in page
+    assert "[2 epochs, `--batch-size 8 --views 4 --batch-norm --width 0.05`](reproduction/small/report.md)" in page
 
 
 def test_variants_are_ranked_by_their_distance_to_figure_2(reproduced):
