@@ -36,7 +36,7 @@ def load(name):
 def need(libraries):
     for library in libraries:
         if importlib.util.find_spec(library) is None:
-            pytest.skip(f"{library} is not installed (pip install 'dainv[examples]')")
+            pytest.skip(f"{library} is not installed (pip install '.[examples]')")
 
 
 @pytest.mark.parametrize("name", HERE)
