@@ -127,6 +127,8 @@ def weigh(task_loss: Tensor, losses: dict[str, Tensor], weights: Sequence[float]
     """
     measured = zip(losses.values(), weights, strict=True)
     used, shares = zip((task_loss, 1 - sum(weights)), *(pair for pair in measured if pair[1]), strict=True)
+    if torch.compiler.is_compiling():  # makes one kernel of it, and warns of caches
+        return Objective(sum(share * term for share, term in zip(shares, used, strict=True)), task_loss, losses)
     terms = torch.stack(used)
     # One product of vectors: on a GPU, nine multiplications and nine additions would cost as much as a layer's loss.
     total = torch.dot(terms, _vector(shares, terms.dtype, terms.device))
