@@ -28,8 +28,8 @@ def test_what_no_suite_can_measure_is_refused(settings: type[SuiteSettings]) -> 
     refused(settings, "--rounds: expected at least 3, got 2", rounds=2)
     for seed in (-1, 2**62):
         refused(settings, f"--seed: expected 0 to 2^62 - 1, got {seed}", seed=seed)
-    for place, reason in (("nowhere", "--device nowhere: "), ("meta", "--device meta: times can be taken on cpu and")):
-        with pytest.raises(UserError, match=f"^{reason}"):
+    for place in ("nowhere", "meta"):
+        with pytest.raises(UserError, match=f"^--device {place}: "):
             settings(device=place).timed_device()
     assert settings(device="cpu").timed_device().type == "cpu"
 

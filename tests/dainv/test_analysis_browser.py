@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,9 +189,11 @@ def test_light_and_dark_are_legible_and_have_drawings_of_their_own(opened, schem
         assert contrast(opened, selector) >= 4.5, selector
     paper = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 22, 22)"}[scheme]
-    shown = opened.evaluate("[...document.images].map(image => image.currentSrc)")
-    light = opened.evaluate("[...document.images].map(image => image.src)")
-    assert [one == other for one, other in zip(shown, light, strict=True)] == [scheme == "light"] * 2
+    own = "[...document.images].map(image => image.complete && (image.currentSrc === image.src))"
+    waiting_until = time.monotonic() + 20  # the browser changes drawings when it has time
+    while opened.evaluate(own) != [scheme == "light"] * 2 and time.monotonic() < waiting_until:
+        time.sleep(0.1)
+    assert opened.evaluate(own) == [scheme == "light"] * 2
     assert all(opened.evaluate("[...document.images].map(image => image.naturalWidth)"))
 
 

@@ -23,19 +23,6 @@ def test_python_examples_run():
     assert names["scores"].sigma["input"].shape == (5, 16)
 
 
-def test_commands_have_the_options_that_are_shown():
-    commands = re.findall(r"^(dainv(?:-bench)? [^#\n]*)", README, re.MULTILINE)
-    assert len(commands) >= 5
-    for line in commands:
-        program, verb, *rest = line.split()
-        module = {"dainv": "dainv", "dainv-bench": "dainv_bench"}[program]
-        helped = subprocess.run(
-            [sys.executable, "-m", module, verb, "--help"], capture_output=True, text=True, check=True
-        ).stdout
-        for option in (word for word in rest if word.startswith("--")):
-            assert option in helped, line
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.skipif(not Path(sys.prefix, "bin", "dainv").exists(), reason="the commands are not installed")
 def test_make_demo_runs_to_the_report(tmp_path):
