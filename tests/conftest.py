@@ -18,6 +18,14 @@ if not HAS_CUDA:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # A set is printed in another order in each process: workers that then collect different names give up, sometimes.
+    parameters = item.callspec.params.items() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    for name, value in parameters:
+        if isinstance(value, (set, frozenset)):
+            raise pytest.UsageError(f"{item.nodeid}: '{name}' is a set, in another order in each worker; use a tuple")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # Skipped here and not by a mark on each test, so that the summary has one line for all of them.
     if item.get_closest_marker("gpu") and not HAS_CUDA:
