@@ -47,12 +47,14 @@ class Launch(NamedTuple):
         grid: how many programs in each direction.
         arguments: what it did with those that are tensors.
         numbers: the other arguments.
+        order: every load, store and barrier of any program, in their order, with the arguments that it touched.
     """
 
     kernel: str
     grid: tuple[int, ...]
     arguments: dict[str, Moves]
     numbers: dict[str, Any]
+    order: list[tuple[str, set[str]]]
 
 
 class Traffic:
@@ -75,8 +77,9 @@ class Traffic:
         """Called by the interpreter for every load and store; lanes that are masked out move nothing."""
         addresses = pointers.data[np.broadcast_to(mask.data, pointers.data.shape)]
         launch = self.launches[-1]
-        found = [moves.count(what, addresses) for moves in launch.arguments.values()]
-        assert np.logical_or.reduce(found).all(), f"{launch.kernel}: a {what} outside of its arguments"
+        found = {name: moves.count(what, addresses) for name, moves in launch.arguments.items()}
+        assert np.logical_or.reduce([*found.values()]).all(), f"{launch.kernel}: a {what} outside of its arguments"
+        launch.order.append((what, {name for name, mine in found.items() if mine.any()}))
 
 
 @contextmanager
@@ -101,11 +104,14 @@ def counting() -> Iterator[Traffic]:
         traffic.count("store", pointers, mask)
         return atomic(builder, operation, pointers, value, mask, *rest)
 
+    def counted_barrier(builder: Any) -> None:
+        traffic.launches[-1].order.append(("barrier", set()))
+
     def counted_run(executor: Any, *values: Any, **named: Any) -> Any:
         given = {**dict(zip(executor.arg_names, values, strict=False)), **named}
         arguments = {name: Moves(value) for name, value in given.items() if isinstance(value, Tensor)}
         numbers = {name: value for name, value in given.items() if name not in arguments}
-        traffic.launches.append(Launch(executor.fn.__name__, tuple(executor.grid), arguments, numbers))
+        traffic.launches.append(Launch(executor.fn.__name__, tuple(executor.grid), arguments, numbers, []))
         result = run(executor, *values, **named)
         for moves in arguments.values():
             moves.check_gaps()
@@ -115,6 +121,7 @@ def counting() -> Iterator[Traffic]:
         mock.patch.object(InterpreterBuilder, "create_masked_load", counted_load),
         mock.patch.object(InterpreterBuilder, "create_masked_store", counted_store),
         mock.patch.object(InterpreterBuilder, "create_atomic_rmw", counted_atomic),
+        mock.patch.object(InterpreterBuilder, "create_barrier", counted_barrier),
         mock.patch.object(GridExecutor, "__call__", counted_run),
     ):
         yield traffic

@@ -46,13 +46,55 @@ def test_an_outlier_among_the_splits_costs_no_digits(triton: str, device: torch.
     assert_true(x.to(device), IDS["consecutive"].to(device), triton, gradient=1e-4)
 
 
+@pytest.mark.parametrize("partition", ["consecutive", "shuffled"])
+def test_in_place_no_split_takes_what_another_has_written_for_the_first_sample(
+    triton: str, device: torch.device, partition: str
+) -> None:
+    x, bias = grouped(IDS[partition], D).float().to(device), torch.linspace(-1, 1, D, device=device)
+    groups = groups_of(partition, device)
+    expected, loss = relu_invariance(x, groups, bias=bias, backend=triton)
+    activation, in_place = relu_invariance(x, groups, bias=bias, inplace=True, backend=triton)
+    assert activation is x
+    assert torch.equal(activation, expected)
+    assert torch.equal(in_place, loss)
+
+
+@pytest.mark.parametrize("partition", ["consecutive", "ragged"])
+def test_a_program_of_the_gradient_takes_several_blocks_of_groups(
+    triton: str, device: torch.device, partition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dainv_kernels.gpu import tiles
+
+    monkeypatch.setattr(tiles, "_PROGRAMS", 1)
+    monkeypatch.setattr(tiles, "_MOST_BLOCKS", 2)
+    groups = groups_of(partition, device)
+    tile = tiles.backward_tile(D, torch.float32, groups.views)
+    n_blocks = tile.blocks(len(groups), D, groups.views)[1]
+    assert 1 < tiles.backward_grid(tile, len(groups), D, groups.views)[1] < n_blocks
+    x = grouped(IDS[partition], D).float().to(device)
+    assert_true(x, IDS[partition].to(device), triton, groups=groups)
+
+
+@pytest.mark.parametrize("views", [0, 1, 2])
+@pytest.mark.parametrize(("batch", "features"), [(1 << 22, 1), (1 << 22, 64), (4, 1 << 30)])
+def test_no_grid_is_larger_than_a_gpu_takes(triton: str, batch: int, features: int, views: int) -> None:
+    from dainv_kernels.gpu import tiles
+
+    tile = tiles.Tile(8, 64, 4)
+    for grid in (tiles.forward_grid, tiles.backward_grid):
+        columns, programs = grid(tile, batch, features, views)
+        assert columns * tile.block_d >= features
+        assert columns < 2**31
+        assert programs < 2**16
+
+
 def test_the_same_bits_again_and_the_count_of_programs_is_left_at_zero(triton: str, device: torch.device) -> None:
     groups = groups_of("ragged", device)
     x = grouped(IDS["ragged"], D).float().to(device)
     once, again = evaluate(x, groups, triton), evaluate(x, groups, triton)
     assert torch.equal(once[0], again[0])
     assert torch.equal(once[1], again[1])
-    assert groups.arrived == 0
+    assert groups.segments("pairs").arrived == 0
 
 
 def test_layers_share_the_groups(triton: str, device: torch.device) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+import triton
 from torch import Tensor
 
 from dainv_kernels.gpu.group_gradient import gradient_kernel
 from dainv_kernels.gpu.group_sums import group_sums_kernel
 from dainv_kernels.gpu.launch import launch, row_stride
-from dainv_kernels.gpu.tiles import backward_tile, forward_grid, forward_tile
+from dainv_kernels.gpu.tiles import backward_grid, backward_tile, forward_grid, forward_tile
 from dainv_kernels.groups import Segments
 from dainv_kernels.implementation import Gradient, Relu, Sums
 from dainv_kernels.layout import accumulator_dtype
@@ -24,10 +25,13 @@ def forward(rows: Tensor, segments: Segments, relu: Relu | None = None) -> Sums:
     means = mean_offset.new_empty(splits, features) if splits > 1 else mean_offset
     partial = torch.empty(3, splits, tiles, dtype=torch.float64, device=rows.device)
     sums, loss = partial.new_empty(2), mean_offset.new_empty(())
+    in_place = activation is not None and activation.data_ptr() == rows.data_ptr()
+    first = rows[0].clone() if in_place and splits > 1 else rows[0]  # one split writes over what the others need
     launch(
-        group_sums_kernel, (tiles, splits), rows, bias, segments.rows, segments.bounds, segments.n_groups,
+        group_sums_kernel, (tiles, splits), rows, first, bias, segments.rows, segments.bounds, segments.n_groups,
         segments.weights, activation, means, partial, segments.arrived, mean_offset, sums, loss, batch, features,
         row_stride(rows), row_stride(activation), inner, n_channels, RELU=relu is not None, BIAS=bias is not None,
+        SPLITS=triton.next_power_of_2(splits),
         **tile.constants(features, rows.dtype, segments.views),
     )  # fmt: skip
     return Sums(loss, sums, mean_offset)
@@ -38,7 +42,7 @@ def backward(rows: Tensor, segments: Segments, sums: Tensor, mean_offset: Tensor
     batch, features = rows.shape
     tile = backward_tile(features, rows.dtype, segments.views)
     launch(
-        gradient_kernel, tile.grid(batch, features, segments.views), gradient.of_loss, rows, segments.rows,
+        gradient_kernel, backward_grid(tile, batch, features, segments.views), gradient.of_loss, rows, segments.rows,
         segments.bounds, segments.n_groups, segments.weights, sums, mean_offset, gradient.upstream, gradient.out,
         batch, features, row_stride(rows), row_stride(gradient.upstream), row_stride(gradient.out),
         UPSTREAM=gradient.upstream is not None, RELU=gradient.relu,

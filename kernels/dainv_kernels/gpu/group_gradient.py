@@ -10,23 +10,24 @@ import triton
 import triton.language as tl
 
 from dainv_kernels.gpu.loss import load_sums
-from dainv_kernels.gpu.members import from_first, load_members, rows_of, starts_and_sizes
+from dainv_kernels.gpu.members import from_first, load_members, rows_of, starts_and_sizes, there
 
 
 @triton.jit
 def _write(
-    x, first, slope, constant, upstream_ptr, grad_ptr, order_ptr, start, size, j, column, inside, upstream_stride,
-    grad_stride, VIEWS: tl.constexpr, UPSTREAM: tl.constexpr, RELU: tl.constexpr, ACC: tl.constexpr,
+    members, upstream, rows, first, slope, constant, grad_ptr, grad_stride, size, j, column, inside,
+    UPSTREAM: tl.constexpr, RELU: tl.constexpr, AHEAD: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of member j of each group."""
-    rows = rows_of(order_ptr, start, size, j, VIEWS)
-    here = (j < size)[:, None] & inside[None, :]
-    gradient = slope * (x - first) + constant
-    if UPSTREAM:
-        gradient += tl.load(upstream_ptr + rows * upstream_stride + column[None, :], mask=here, other=0).to(ACC)
-    if RELU:
-        gradient = tl.where(x <= 0, 0, gradient)
-    tl.store(grad_ptr + rows * grad_stride + column[None, :], gradient.to(grad_ptr.dtype.element_ty), mask=here)
+    """Gradient of the members from j on of each group."""
+    for i in tl.static_range(AHEAD):
+        x = members[i].to(ACC)
+        gradient = slope * (x - first) + constant
+        if UPSTREAM:
+            gradient += upstream[i].to(ACC)
+        if RELU:
+            gradient = tl.where(x <= 0, 0, gradient)
+        target = grad_ptr + rows[i] * grad_stride + column[None, :]
+        tl.store(target, gradient.to(grad_ptr.dtype.element_ty), mask=there(size, j + i, inside))
 
 
 @triton.jit
@@ -49,56 +50,64 @@ def gradient_kernel(
     VIEWS: tl.constexpr,
     UPSTREAM: tl.constexpr,  # add a gradient from elsewhere
     RELU: tl.constexpr,  # the features are the output of a ReLU: take the sum through it
-    UNROLLED: tl.constexpr,
+    AHEAD: tl.constexpr,  # members that are asked for at a time; M where that is not too many
     GROUP_BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ACC: tl.constexpr,
 ):
-    """Gradient of one tile of columns for GROUP_BLOCK groups."""
+    """Gradient of one tile of columns for some blocks of GROUP_BLOCK groups."""
     column = tl.program_id(0).to(tl.int64) * BLOCK_D + tl.arange(0, BLOCK_D)
     inside = column < n_features
     n_groups = n_rows // VIEWS if VIEWS > 0 else tl.load(n_groups_ptr)
     block = tl.program_id(1) * GROUP_BLOCK
-    if block < n_groups:
+    while block < n_groups:
         group = block + tl.arange(0, GROUP_BLOCK)
         start, size = starts_and_sizes(bounds_ptr, group, n_groups, VIEWS)
+        rows = rows_of(order_ptr, start, size, 0, VIEWS, AHEAD)
+        members = load_members(x_ptr, rows, row_stride, size, 0, column, inside, AHEAD)
+        upstream = members
+        if UPSTREAM and VIEWS == AHEAD:
+            upstream = load_members(upstream_ptr, rows, upstream_stride, size, 0, column, inside, AHEAD)
         origin = tl.load(x_ptr + column, mask=inside, other=0).to(ACC)
-        first = load_members(x_ptr, order_ptr, start, size, 0, column, inside, row_stride, VIEWS, ACC)
-        s1 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
-        members = (first,)
-        if UNROLLED:  # kept in registers: every feature is read once
-            for j in tl.static_range(1, VIEWS):
-                x = load_members(x_ptr, order_ptr, start, size, j, column, inside, row_stride, VIEWS, ACC)
-                s1 += x - first
-                members = members + (x,)  # type: ignore[assignment]  # noqa: RUF005 - the compiler knows no unpacking
-        else:
-            longest = tl.max(size, axis=0)
-            j = 1
-            while j < longest:
-                x = load_members(x_ptr, order_ptr, start, size, j, column, inside, row_stride, VIEWS, ACC)
-                s1 += from_first(x, first, size, j, VIEWS)
-                j += 1
-
-        weighted, total, safe_total, scale = load_sums(sums_ptr, grad_loss_ptr)
-        loss = tl.where(total == 0, 0.0, weighted / safe_total)
-        weight = tl.load(weights_ptr + group, mask=group < n_groups, other=0)
-        slope = (scale * (weight - loss)).to(ACC)[:, None]
         mean_offset = tl.load(mean_offset_ptr + column, mask=inside, other=0)
+        weighted, total, safe_total, scale = load_sums(sums_ptr, grad_loss_ptr)
+        weight = tl.load(weights_ptr + group, mask=group < n_groups, other=0)
+
+        first = members[0].to(ACC)
+        s1 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
+        for i in tl.static_range(1, AHEAD):
+            s1 += from_first(members[i].to(ACC), first, size, i, VIEWS, AHEAD)
+        if VIEWS != AHEAD:
+            longest = tl.max(size, axis=0)
+            j = AHEAD
+            while j < longest:
+                more = load_members(
+                    x_ptr, rows_of(order_ptr, start, size, j, VIEWS, AHEAD), row_stride, size, j, column, inside, AHEAD
+                )
+                for i in tl.static_range(AHEAD):
+                    s1 += from_first(more[i].to(ACC), first, size, j + i, VIEWS, AHEAD)
+                j += AHEAD
+
+        loss = tl.where(total == 0, 0.0, weighted / safe_total)
+        slope = (scale * (weight - loss)).to(ACC)[:, None]
         from_batch_mean = (first - origin[None, :]) - mean_offset[None, :]
         n = tl.maximum(size.to(ACC), 1)[:, None]
         constant = -(scale * weight).to(ACC)[:, None] * (s1 / n) - (scale * loss).to(ACC) * from_batch_mean
-        if UNROLLED:
-            for j in tl.static_range(VIEWS):
-                _write(
-                    members[j], first, slope, constant, upstream_ptr, grad_ptr, order_ptr, start, size, j, column,
-                    inside, upstream_stride, grad_stride, VIEWS, UPSTREAM, RELU, ACC,
-                )  # fmt: skip
+        if VIEWS == AHEAD:
+            _write(
+                members, upstream, rows, first, slope, constant, grad_ptr, grad_stride, size, 0, column, inside,
+                UPSTREAM, RELU, AHEAD, ACC,
+            )  # fmt: skip
         else:
             j = 0
             while j < longest:  # these rows are in the cache by now
-                x = load_members(x_ptr, order_ptr, start, size, j, column, inside, row_stride, VIEWS, ACC)
+                rows = rows_of(order_ptr, start, size, j, VIEWS, AHEAD)
+                members = load_members(x_ptr, rows, row_stride, size, j, column, inside, AHEAD)
+                if UPSTREAM:
+                    upstream = load_members(upstream_ptr, rows, upstream_stride, size, j, column, inside, AHEAD)
                 _write(
-                    x, first, slope, constant, upstream_ptr, grad_ptr, order_ptr, start, size, j, column, inside,
-                    upstream_stride, grad_stride, VIEWS, UPSTREAM, RELU, ACC,
+                    members, upstream, rows, first, slope, constant, grad_ptr, grad_stride, size, j, column, inside,
+                    UPSTREAM, RELU, AHEAD, ACC,
                 )  # fmt: skip
-                j += 1
+                j += AHEAD
+        block += tl.num_programs(1) * GROUP_BLOCK

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from dainv_kernels.gpu.loss import store_loss
-from dainv_kernels.gpu.members import from_first, rows_of, starts_and_sizes
+from dainv_kernels.gpu.members import from_first, load_members, rows_of, starts_and_sizes, there
 
 
 @triton.jit
@@ -26,45 +26,30 @@ def _activated(x, bias, BIAS: tl.constexpr, RELU: tl.constexpr, STORED: tl.const
 
 
 @triton.jit
-def _read(
-    x_ptr, bias, activation_ptr, order_ptr, start, size, j, column, inside, row_stride, activation_stride,
-    VIEWS: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, ACC: tl.constexpr,
+def _activate(
+    x, bias, activation_ptr, row, activation_stride, size, j, column, inside, RELU: tl.constexpr, BIAS: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
-    """Member j of each group, 0 where it has none; its activation is written on the way."""
-    rows = rows_of(order_ptr, start, size, j, VIEWS)
-    here = (j < size)[:, None] & inside[None, :]
-    x = tl.load(x_ptr + rows * row_stride + column[None, :], mask=here, other=0)
-    x = _activated(x, bias, BIAS, RELU, x_ptr.dtype.element_ty, ACC)
+    """What the loss is taken of, of member j of each group; with RELU it is written."""
+    stored: tl.constexpr = x.dtype
+    x = _activated(x, bias, BIAS, RELU, stored, ACC)
     if RELU:
-        target = activation_ptr + rows * activation_stride + column[None, :]
-        tl.store(target, x.to(activation_ptr.dtype.element_ty), mask=here)
+        target = activation_ptr + row * activation_stride + column[None, :]
+        tl.store(target, x.to(activation_ptr.dtype.element_ty), mask=there(size, j, inside))
     return x
-
-
-@triton.jit
-def _add_member(
-    s1, s2, first, x_ptr, bias, activation_ptr, order_ptr, start, size, j, column, inside, row_stride,
-    activation_stride, VIEWS: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """Both sums of a group with its member j: of differences from the first member, and of their squares."""
-    x = _read(
-        x_ptr, bias, activation_ptr, order_ptr, start, size, j, column, inside, row_stride, activation_stride,
-        VIEWS, RELU, BIAS, ACC,
-    )  # fmt: skip
-    difference = from_first(x, first, size, j, VIEWS)
-    return s1 + difference, s2 + difference * difference
 
 
 @triton.jit
 def group_sums_kernel(
     x_ptr,  # [B, D], rows row_stride apart
+    first_ptr,  # [D] the first of these rows, also where other programs write over it
     bias_ptr,  # [C], if BIAS: added to the features of column d is number d // inner % C
     order_ptr,  # [B]
     bounds_ptr,  # [B + 1]
     n_groups_ptr,  # []
     weights_ptr,  # [B] float64
     activation_ptr,  # [B, D] out, rows activation_stride apart, if RELU
-    means_ptr,  # [splits, D] out: mean of a split's samples - first sample of the batch
+    means_ptr,  # [splits, D] out: mean of a split's samples - first sample of the batch; mean_offset_ptr if one
     partial_ptr,  # [3, splits, tiles] float64 out: weighted within-group and total sum of squares, number of samples
     arrived_ptr,  # [] int32: programs that are done; 0 before and after
     mean_offset_ptr,  # [D] out: batch mean - first sample
@@ -79,7 +64,8 @@ def group_sums_kernel(
     VIEWS: tl.constexpr,  # M, or 0 for groups of any size in any order
     RELU: tl.constexpr,  # write the ReLU of the features, and take the sums of that
     BIAS: tl.constexpr,  # add a bias before
-    UNROLLED: tl.constexpr,
+    SPLITS: tl.constexpr,  # number of splits, or the next power of two
+    AHEAD: tl.constexpr,  # members that are asked for at a time; M where that is not too many
     GROUP_BLOCK: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ACC: tl.constexpr,
@@ -94,7 +80,7 @@ def group_sums_kernel(
     bias = tl.zeros([BLOCK_D], dtype=ACC)
     if BIAS:
         bias = tl.load(bias_ptr + column // inner % n_channels, mask=inside, other=0).to(ACC)
-    origin = tl.load(x_ptr + column, mask=inside, other=0)
+    origin = tl.load(first_ptr + column, mask=inside, other=0)
     origin = _activated(origin, bias, BIAS, RELU, x_ptr.dtype.element_ty, ACC)
     bias = bias[None, :]
     n_groups = n_rows // VIEWS if VIEWS > 0 else tl.load(n_groups_ptr)
@@ -108,27 +94,37 @@ def group_sums_kernel(
     while block < n_groups:
         group = block + tl.arange(0, GROUP_BLOCK)
         start, size = starts_and_sizes(bounds_ptr, group, n_groups, VIEWS)
-        first = _read(
-            x_ptr, bias, activation_ptr, order_ptr, start, size, 0, column, inside, row_stride, activation_stride,
-            VIEWS, RELU, BIAS, ACC,
-        )  # fmt: skip
+        rows = rows_of(order_ptr, start, size, 0, VIEWS, AHEAD)
+        members = load_members(x_ptr, rows, row_stride, size, 0, column, inside, AHEAD)
+        if BIAS:  # in place: every thread has the first row before one writes over it; without a bias either will do
+            tl.debug_barrier()
+        first = _activate(
+            members[0], bias, activation_ptr, rows[0], activation_stride, size, 0, column, inside, RELU, BIAS, ACC
+        )
         s1 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
         s2 = tl.zeros([GROUP_BLOCK, BLOCK_D], dtype=ACC)
-        if UNROLLED:
-            for j in tl.static_range(1, VIEWS):
-                s1, s2 = _add_member(
-                    s1, s2, first, x_ptr, bias, activation_ptr, order_ptr, start, size, j, column, inside, row_stride,
-                    activation_stride, VIEWS, RELU, BIAS, ACC,
-                )  # fmt: skip
-        else:
+        for i in tl.static_range(1, AHEAD):
+            x = _activate(
+                members[i], bias, activation_ptr, rows[i], activation_stride, size, i, column, inside, RELU, BIAS, ACC
+            )
+            difference = from_first(x, first, size, i, VIEWS, AHEAD)
+            s1 += difference
+            s2 += difference * difference
+        if VIEWS != AHEAD:
             longest = tl.max(size, axis=0)
-            j = 1
+            j = AHEAD
             while j < longest:
-                s1, s2 = _add_member(
-                    s1, s2, first, x_ptr, bias, activation_ptr, order_ptr, start, size, j, column, inside, row_stride,
-                    activation_stride, VIEWS, RELU, BIAS, ACC,
-                )  # fmt: skip
-                j += 1
+                rows = rows_of(order_ptr, start, size, j, VIEWS, AHEAD)
+                members = load_members(x_ptr, rows, row_stride, size, j, column, inside, AHEAD)
+                for i in tl.static_range(AHEAD):
+                    x = _activate(
+                        members[i], bias, activation_ptr, rows[i], activation_stride, size, j + i, column, inside,
+                        RELU, BIAS, ACC,
+                    )  # fmt: skip
+                    difference = from_first(x, first, size, j + i, VIEWS, AHEAD)
+                    s1 += difference
+                    s2 += difference * difference
+                j += AHEAD
         n = size.to(ACC)[:, None]
         mean = s1 / tl.maximum(n, 1)
         within = s2 - s1 * mean
@@ -147,7 +143,7 @@ def group_sums_kernel(
     mean_here = tl.sum(count[:, None] * mean_so_far, axis=0) / tl.maximum(n_here, 1)
     from_mean = mean_so_far - mean_here[None, :]
     total = tl.sum(around_mean + count[:, None] * from_mean * from_mean, axis=0)
-    tl.store((means_ptr if n_splits > 1 else mean_offset_ptr) + split * n_features + column, mean_here, mask=inside)
+    tl.store(means_ptr + split * n_features + column, mean_here, mask=inside)
     n_partial = n_splits * n_tiles
     mine = partial_ptr + split * n_tiles + tile
     tl.store(mine, tl.sum(tl.sum(weighted, axis=0), axis=0).to(tl.float64))
@@ -157,13 +153,18 @@ def group_sums_kernel(
     tl.debug_barrier()  # all threads have stored what the last program will read
     if tl.atomic_add(arrived_ptr, 1, sem="acq_rel") == n_partial - 1:
         tl.store(arrived_ptr, 0)
-        _finish(means_ptr, partial_ptr, mean_offset_ptr, sums_ptr, loss_ptr, n_rows, n_features, n_splits, n_tiles)
+        _finish(
+            means_ptr, partial_ptr, mean_offset_ptr, sums_ptr, loss_ptr, n_rows, n_features, n_splits, n_tiles, SPLITS
+        )
 
 
 @triton.jit
-def _finish(means_ptr, partial_ptr, mean_offset_ptr, sums_ptr, loss_ptr, n_rows, n_features, n_splits, n_tiles):
+def _finish(
+    means_ptr, partial_ptr, mean_offset_ptr, sums_ptr, loss_ptr, n_rows, n_features, n_splits, n_tiles,
+    SPLITS: tl.constexpr,
+):  # fmt: skip
     """Add up in a fixed order and in float64 what all programs have left, past the first-level cache."""
-    BLOCK: tl.constexpr = 256
+    BLOCK: tl.constexpr = 512
     n_partial = n_splits * n_tiles
     weighted = tl.zeros([BLOCK], dtype=tl.float64)
     total = tl.zeros([BLOCK], dtype=tl.float64)
@@ -173,25 +174,25 @@ def _finish(means_ptr, partial_ptr, mean_offset_ptr, sums_ptr, loss_ptr, n_rows,
         weighted += tl.load(partial_ptr + each, mask=each < n_partial, other=0, cache_modifier=".cg")
         total += tl.load(partial_ptr + n_partial + each, mask=each < n_partial, other=0, cache_modifier=".cg")
         at += BLOCK
-    if n_splits > 1:  # the splits' samples around the mean of all, by Chan's formula
+    sum_of_squares = tl.sum(total, axis=0)
+    if SPLITS > 1:  # the splits' samples around the mean of all, by Chan's formula
+        COLUMNS: tl.constexpr = 1024 // SPLITS
+        split = tl.arange(0, SPLITS)
+        is_split = split < n_splits
+        n = tl.load(partial_ptr + 2 * n_partial + split * n_tiles, mask=is_split, other=0, cache_modifier=".cg")[
+            :, None
+        ]
+        around_mean = tl.zeros([SPLITS, COLUMNS], dtype=tl.float64)
         at = 0
         while at < n_features:
-            column = at + tl.arange(0, BLOCK)
+            column = at + tl.arange(0, COLUMNS)
             inside = column < n_features
-            mean = tl.zeros([BLOCK], dtype=tl.float64)
-            split = 0
-            while split < n_splits:
-                n = tl.load(partial_ptr + 2 * n_partial + split * n_tiles, cache_modifier=".cg")
-                here = means_ptr + split.to(tl.int64) * n_features + column
-                mean += n / n_rows * tl.load(here, mask=inside, other=0, cache_modifier=".cg").to(tl.float64)
-                split += 1
-            split = 0
-            while split < n_splits:
-                n = tl.load(partial_ptr + 2 * n_partial + split * n_tiles, cache_modifier=".cg")
-                here = means_ptr + split.to(tl.int64) * n_features + column
-                offset = tl.load(here, mask=inside, other=0, cache_modifier=".cg").to(tl.float64) - mean
-                total += tl.where(inside, n * offset * offset, 0)
-                split += 1
+            here = means_ptr + split[:, None] * n_features + column[None, :]
+            mask = is_split[:, None] & inside[None, :]
+            means = tl.load(here, mask=mask, other=0, cache_modifier=".cg").to(tl.float64)
+            mean = tl.sum(n / n_rows * means, axis=0)
+            around_mean += tl.where(mask, n * (means - mean[None, :]) * (means - mean[None, :]), 0)
             tl.store(mean_offset_ptr + column, mean.to(mean_offset_ptr.dtype.element_ty), mask=inside)
-            at += BLOCK
-    store_loss(tl.sum(weighted, axis=0), tl.sum(total, axis=0), sums_ptr, loss_ptr)
+            at += COLUMNS
+        sum_of_squares += tl.sum(tl.sum(around_mean, axis=0), axis=0)
+    store_loss(tl.sum(weighted, axis=0), sum_of_squares, sums_ptr, loss_ptr)
