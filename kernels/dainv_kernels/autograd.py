@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx
 
 from dainv_kernels import registration
 from dainv_kernels.derivatives import loss_gradient
+from dainv_kernels.function import OneBatch
 from dainv_kernels.groups import Segments
 from dainv_kernels.layout import rows_like
 
@@ -81,7 +82,7 @@ def accumulation_buffer(ctx: FunctionCtx) -> Tensor | None:
         return None
 
 
-class _Invariance(torch.autograd.Function):
+class _Invariance(OneBatch):
     @staticmethod
     def forward(features: Tensor, segments: list[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
         return registration.invariance(features, segments, views, backend)
@@ -143,7 +144,7 @@ def relu_gradient(
     return grad, grad_bias
 
 
-class _ReluInvariance(torch.autograd.Function):
+class _ReluInvariance(OneBatch):
     @staticmethod
     def forward(
         x: Tensor, bias: Tensor | None, segments: list[Tensor], views: int, backend: str, inplace: bool

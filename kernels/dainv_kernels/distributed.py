@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dainv_kernels import autograd, registration
+from dainv_kernels.function import OneBatch
 from dainv_kernels.groups import Groups
 from dainv_kernels.joined import Batch, Joined
 
@@ -67,7 +68,7 @@ def _upstream(grad_loss: Tensor | None, size: int) -> Tensor | None:
     return grad_loss * size
 
 
-class _Invariance(torch.autograd.Function):
+class _Invariance(OneBatch):
     @staticmethod
     def forward(features: Tensor, batch: Batch) -> Joined:
         segments = batch.segments
@@ -88,7 +89,7 @@ class _Invariance(torch.autograd.Function):
         return autograd.gradient(ctx, _upstream(grad_loss, ctx.size), autograd.accumulation_buffer(ctx)), None
 
 
-class _ReluInvariance(torch.autograd.Function):
+class _ReluInvariance(OneBatch):
     @staticmethod
     def forward(x: Tensor, bias: Tensor | None, batch: Batch, inplace: bool) -> tuple[Tensor, ...]:
         segments = batch.segments

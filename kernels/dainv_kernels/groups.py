@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -13,14 +14,15 @@ NORMALIZATIONS = ("pairs", "printed")
 
 
 class Segments(NamedTuple):
-    """What the closed form needs to know of the groups: see :class:`Groups` for the first three and the last.
+    """What the closed form needs to know of the groups; see also :class:`Groups`.
 
     Attributes:
         rows: ``(B,)`` samples sorted by group.
         bounds: ``(B + 1,)`` where each group starts in that order.
         n_groups: 0-d, the number of groups.
         weights: ``(B,)`` float64, the factor of each group's sum of squares.
-        arrived: 0-d int32, see :class:`Groups`.
+        arrived: 0-d int32, always 0 between two operations: the programs of a kernel count here which of them is the
+            last.
         views: M for consecutive equal groups, else 0.
     """
 
@@ -48,13 +50,14 @@ class Segments(NamedTuple):
         return cls(rows, bounds, n_groups, weights, arrived, views)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Groups:
     """The samples of a batch in the order of their groups; made once a batch and shared by all layers.
 
     Build it with :meth:`from_ids` or :meth:`consecutive`. Every tensor has a size known beforehand and nothing is
     read back to the host, so that it can be made inside a CUDA graph or a compiled function. One that is made under
-    ``torch.inference_mode`` serves in training too.
+    ``torch.inference_mode`` serves in training too. Kernels on a GPU count in it how many of their programs are done:
+    there it serves one stream at a time. It equals nothing but itself.
 
     Attributes:
         rows: ``(B,)`` int64, the samples sorted by group.
@@ -63,8 +66,6 @@ class Groups:
         pairs_weights: ``(B,)`` float64, see :meth:`weights`.
         printed_weights: ``(B,)`` float64, see :meth:`weights`.
         counts: ``(2,)`` float64, the number B of samples and that of ordered pairs, sum_k n_k (n_k - 1).
-        arrived: 0-d int32, always 0 between two operations: the programs of a kernel count here which of them is the
-            last. So on a GPU a ``Groups`` serves one stream at a time.
         views: M where the batch is K groups of M consecutive samples, else 0. Kernels then skip the indirection.
     """
 
@@ -74,7 +75,7 @@ class Groups:
     pairs_weights: Tensor
     printed_weights: Tensor
     counts: Tensor
-    arrived: Tensor
+    _arrived: Tensor = field(repr=False)
     views: int = 0
 
     @classmethod
@@ -118,8 +119,12 @@ class Groups:
             device: where the features will be.
 
         Raises:
+            TypeError: n_groups or views is not an integer.
             ValueError: n_groups or views is below 1.
         """
+        for number in (n_groups, views):
+            if not isinstance(number, (Integral, torch.SymInt)):
+                raise TypeError(f"groups: expected integers, n_groups and views, got {n_groups!r} and {views!r}")
         if n_groups < 1 or views < 1:
             raise ValueError(f"groups: expected at least one group of one view, got {n_groups} of {views}")
         n = n_groups * views
@@ -157,7 +162,7 @@ class Groups:
 
     def segments(self, normalization: str) -> Segments:
         """The groups as the closed form takes them, with the weights of a normalization; see :meth:`weights`."""
-        return Segments(self.rows, self.bounds, self.n_groups, self.weights(normalization), self.arrived, self.views)
+        return Segments(self.rows, self.bounds, self.n_groups, self.weights(normalization), self._arrived, self.views)
 
 
 def _weights(bounds: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

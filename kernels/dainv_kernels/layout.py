@@ -25,7 +25,7 @@ def sample_rows(features: Tensor) -> Tensor:
         ``(B, D)`` tensor with element stride 1.
 
     Raises:
-        TypeError: features is not a floating-point tensor.
+        TypeError: features is not a dense floating-point tensor.
         ValueError: features has fewer than two dimensions or no element.
     """
     check_features(features)
@@ -37,6 +37,8 @@ def check_features(features: Tensor) -> None:
     if not isinstance(features, Tensor) or not features.is_floating_point():
         kind = f"a {features.dtype} tensor" if isinstance(features, Tensor) else type(features).__name__
         raise TypeError(f"features: expected a floating-point tensor of shape (B, ...), got {kind}")
+    if features.layout != torch.strided:
+        raise TypeError(f"features: expected a dense tensor, got one of layout {features.layout}; use to_dense()")
     if features.ndim < 2:
         raise ValueError(f"features: expected shape (B, ...) with two or more dimensions, got {tuple(features.shape)}")
     if features.numel() == 0:

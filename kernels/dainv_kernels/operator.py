@@ -52,7 +52,7 @@ def invariance_loss(
         equal or no group has two samples; NaN where a feature is NaN or infinite.
 
     Raises:
-        TypeError: features not floating-point or groups not integer.
+        TypeError: features not floating-point or not dense, or groups not integer.
         ValueError: shapes that do not fit together, fewer than two samples (in several processes one will do),
             unknown normalization or backend.
         RuntimeError: the backend asked for does not work on this machine.
@@ -112,7 +112,10 @@ def relu_invariance(
     if process_group is not None:
         return distributed.relu_invariance(x, bias, groups, normalization, backend, inplace, process_group)
     if backend == "reference":
-        activation = (x if bias is None else (x + bias.view(-1, *[1] * (x.ndim - 2))).to(x.dtype)).relu()
+        if bias is not None:
+            shift = bias.view(-1, *[1] * (x.ndim - 2))
+            x = x.add_(shift) if inplace else (x + shift).to(x.dtype)
+        activation = x.relu_() if inplace else x.relu()
         return activation, reference.invariance_loss(sample_rows(activation), groups.ids(), normalization)
     return autograd.relu_invariance(x, bias, groups.segments(normalization), backend, inplace)
 
@@ -131,7 +134,7 @@ def pairwise_mse(features: Tensor, *, backend: str = "auto") -> Tensor:
         ``(B, B)`` matrix of d(x_i, x_j), float32 (float64 for float64 features), in squared units of the features.
 
     Raises:
-        TypeError: features is not a floating-point tensor.
+        TypeError: features is not a dense floating-point tensor.
         ValueError: features has fewer than two dimensions or no element; or a backend without pairs.
         RuntimeError: the backend asked for does not work on this machine.
     """

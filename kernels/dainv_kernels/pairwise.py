@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dainv_kernels.derivatives import pairwise_gradient
+from dainv_kernels.function import OneBatch
 from dainv_kernels.layout import accumulator_dtype, copied_rows, write_rows
 
 
@@ -62,7 +63,7 @@ def _gradient(ctx: Any, grad: Tensor) -> Tensor:
 operator.register_autograd(_gradient, setup_context=_save)
 
 
-class _PairwiseMSE(torch.autograd.Function):
+class _PairwiseMSE(OneBatch):
     @staticmethod
     def forward(features: Tensor) -> Tensor:
         return operator(features)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dainv_kernels.function import OneBatch
 from dainv_kernels.groups import NORMALIZATIONS
 from dainv_kernels.layout import accumulator_dtype
 
@@ -20,7 +21,7 @@ def _differences(rows: Tensor) -> Iterator[Tensor]:
         yield columns[:, None] - columns[None, :]
 
 
-class _SquaredDistances(torch.autograd.Function):
+class _SquaredDistances(OneBatch):
     """Of all pairs; by hand only so that the (B, B, D) differences are never kept for the backward pass."""
 
     @staticmethod

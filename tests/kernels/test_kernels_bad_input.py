@@ -32,6 +32,7 @@ MISTAKES: dict[str, tuple[Any, Any, type[Exception], list[str]]] = {
     "no dimension": (X[0, 0], IDS, ValueError, ["features", "expected", "(B, ...)", "()"]),
     "integer features": (X.long(), IDS, TypeError, ["features", "expected", "floating-point", "int64"]),
     "complex features": (X.to(torch.complex64), IDS, TypeError, ["features", "expected", "floating", "complex64"]),
+    "sparse features": (X.to_sparse(), IDS, TypeError, ["features", "expected", "dense", "sparse_coo"]),
     "features in a list": (X.tolist(), IDS, TypeError, ["features", "expected", "floating-point", "list"]),
 }
 
@@ -59,7 +60,16 @@ def test_groups_on_another_device_are_named(backend: str, device: torch.device) 
 
 
 @pytest.mark.parametrize(
-    "mistake", ["no feature", "no sample", "one dimension", "no dimension", "integer features", "features in a list"]
+    "mistake",
+    [
+        "no feature",
+        "no sample",
+        "one dimension",
+        "no dimension",
+        "integer features",
+        "sparse features",
+        "features in a list",
+    ],
 )
 def test_mistake_is_explained_by_pairwise_mse(mistake: str) -> None:
     features, _, error, words = MISTAKES[mistake]

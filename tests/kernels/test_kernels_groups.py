@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from kernels_checks import UPSTREAM, assert_near, assert_true, evaluate
@@ -110,6 +113,19 @@ def test_ids_in_any_memory_layout(closed_form_backend: str, device: torch.device
 def test_consecutive_groups_of_nothing_are_refused(n_groups: int, views: int) -> None:
     with pytest.raises(ValueError, match=rf"groups.*{n_groups} of {views}"):
         Groups.consecutive(n_groups, views)
+
+
+@pytest.mark.parametrize(("n_groups", "views"), [(2.0, 3), (2, 3.5), ("2", 3), (2, None), (torch.tensor(2), 3)])
+def test_numbers_of_consecutive_groups_that_are_no_integers_are_refused(n_groups: Any, views: Any) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"groups: expected integers, n_groups and views, got {n_groups!r}")):
+        Groups.consecutive(n_groups, views)
+
+
+def test_groups_equal_themselves_alone() -> None:
+    groups = consecutive_groups()
+    assert groups != consecutive_groups()
+    assert {groups: 1}[groups] == 1
+    assert "arrived" not in repr(groups)
 
 
 def test_number_of_consecutive_groups_is_checked_against_the_batch(backend: str, device: torch.device) -> None:

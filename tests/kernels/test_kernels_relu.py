@@ -120,6 +120,17 @@ def test_in_place_gives_the_same_and_takes_no_memory(device: torch.device, close
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_in_place_writes_the_activation_over_the_input(device: torch.device, backend: str, biased: bool) -> None:
+    x, ids = pre_activations(device, torch.float32), IDS["shuffled"].to(device)
+    bias = torch.linspace(-1, 1, x.shape[1], device=device) if biased else None
+    expected, loss = relu_invariance(x, ids, bias=bias, backend=backend)
+    activation, in_place = relu_invariance(x, ids, bias=bias, inplace=True, backend=backend)
+    assert activation is x
+    assert torch.equal(activation, expected)
+    assert torch.equal(in_place, loss)
+
+
 def test_in_place_leaves_an_upstream_gradient_alone_that_repeats_its_memory(
     device: torch.device, closed_form_backend: str
 ) -> None:

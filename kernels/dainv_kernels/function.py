@@ -1,0 +1,23 @@
+"""What all of this package's differentiable functions have in common."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+
+
+class OneBatch(torch.autograd.Function):
+    """A function of one batch, whose samples are compared with each other; not of many batches at a time."""
+
+    @staticmethod
+    def vmap(*_: Any) -> NoReturn:
+        """What ``torch.func.vmap`` calls.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "the invariance loss and pairwise_mse take one batch, not several by torch.func.vmap: "
+            "expected one call a batch, in a loop"
+        )
