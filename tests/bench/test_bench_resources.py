@@ -11,17 +11,12 @@ from click.testing import CliRunner, Result
 from dainv import UserError
 from dainv_bench.cli import main
 from dainv_bench.resources import cli
-from dainv_bench.resources import suite as resources
-from dainv_bench.resources.compilation import TARGETS, VARIANTS, Amd, LlvmCode, Nvidia
-from dainv_bench.resources.suite import (
-    KernelResources,
-    ResourcesResult,
-    committed_results,
-    default_resources_path,
-    measure_resources,
-    resources_markdown,
-    resources_summary,
-)
+from dainv_bench.resources.llvm_code import LlvmCode
+from dainv_bench.resources.machine_code import Amd, Nvidia
+from dainv_bench.resources.results import KernelResources, ResourcesResult, committed_results, default_resources_path
+from dainv_bench.resources.suite import measure_resources
+from dainv_bench.resources.summary import README, resources_markdown, resources_summary
+from dainv_bench.resources.variants import TARGETS, VARIANTS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -94,13 +89,13 @@ def invoke(result: ResourcesResult, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_command_writes_the_result_and_the_table(invoke: Callable[..., Result], result: ResourcesResult) -> None:
-    resources.README.parent.mkdir()
-    resources.README.write_text("before\n<!-- resources -->\nold\n<!-- /resources -->\nafter\n")
+    README.parent.mkdir()
+    README.write_text("before\n<!-- resources -->\nold\n<!-- /resources -->\nafter\n")
     done = invoke()
     assert done.exit_code == 0, done.output
     assert json.loads(default_resources_path(result).read_text()) == result
     table = resources_markdown([result])
-    assert resources.README.read_text() == f"before\n<!-- resources -->\n{table}<!-- /resources -->\nafter\n"
+    assert README.read_text() == f"before\n<!-- resources -->\n{table}<!-- /resources -->\nafter\n"
     assert "sm_90: " in done.output
 
 

@@ -1,7 +1,8 @@
 """Every Triton kernel compiled for GPUs that are not here: NVIDIA Ampere and Hopper, AMD CDNA 3.
 
-On Hopper every variant; on the others, for which the tiles are the same, every kernel with what most operations ask of
-it. That much is compared with the committed result; ``dainv-bench resources`` compiles all.
+What is asserted is asserted of the committed result of this version of Triton, which ``dainv-bench resources`` has made
+of every variant for every target. That it is a result of these kernels is seen by compiling some again: every kernel
+for every target, and on Hopper every way through them. Of a version without a result every variant is compiled.
 """
 
 from __future__ import annotations
@@ -18,34 +19,49 @@ from pathlib import Path
 
 import pytest
 
-from dainv_bench.resources.compilation import OPERATIONS, TARGETS, VARIANTS, Compiled, Variant
-from dainv_bench.resources.suite import KernelResources, committed_results, load_bytes, measure_resources
+from dainv_bench.resources.compilation import Compiled
+from dainv_bench.resources.results import KernelResources, committed_results, load_bytes
+from dainv_bench.resources.suite import measure_resources
+from dainv_bench.resources.variants import OPERATIONS, TARGETS, VARIANTS, Variant
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed"),
-    pytest.mark.timeout(900),  # a minute of work, all of it in the first test; more where cores are shared
+    pytest.mark.timeout(900),  # half a minute of work, all of it in the first test; more where cores are shared
 ]
 
 OF_FLOATS = re.compile(r"[fF](?:16|32|64)")
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-FEW = [
-    next(variant for variant in VARIANTS if variant.operation == operation)
-    for operation in ("bias + ReLU + loss", "ReLU + loss by pairs", "distances")
+FUSED, PAIRS = "bias + ReLU + loss", "loss by pairs"
+FEW = [Variant(FUSED), Variant("ReLU + loss by pairs"), Variant("distances", views=0)]
+ON_HOPPER = [
+    *FEW,
+    Variant(FUSED, views=32),  # consecutive, but not whole in registers
+    Variant(FUSED, "bfloat16", views=0),  # in any order, by way of tables
+    Variant(PAIRS, views=0),
+    Variant(FUSED, features=(97,)),  # rows that are not aligned
+    Variant("loss"),
+    Variant(FUSED, batch=4096, features=(10, 8, 8)),  # several splits
 ]
-COMPILED = {target: VARIANTS if target == "sm_90" else FEW for target in TARGETS}
-# In processes side by side, where nothing is compiled twice: no kernel by pairs is one of the closed form.
-BY_PAIRS = [variant for variant in VARIANTS if "pairs" in variant.operation or variant.operation == "distances"]
-CLOSED_FORM = [variant for variant in VARIANTS if variant not in BY_PAIRS]
-PARTS = [("sm_90", CLOSED_FORM), ("sm_90", BY_PAIRS), ("sm_80", FEW), ("gfx942", FEW)]
 
 
-@pytest.fixture(scope="module")
-def kernels() -> Iterator[list[KernelResources]]:
+def compiled_again(variants: dict[str, list[Variant]]) -> list[KernelResources]:
     """Compiled by other processes: this one has its kernels in Triton's interpreter, which has nothing to compile."""
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(os.cpu_count()) as pool:
         patch.setenv("TRITON_DEFAULT_FP_FUSION", "0")  # as in later versions: launches ask for what they want
-        parts = pool.map(lambda part: measure_resources([part[0]], variants=part[1])["kernels"], PARTS)
-        yield [kernel for part in parts for kernel in part]
+        parts = pool.map(lambda target: measure_resources([target], variants=variants[target])["kernels"], variants)
+        return [kernel for part in parts for kernel in part]
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[KernelResources] | None:
+    version = importlib.metadata.version("triton")
+    results = [one for one in committed_results(RESULTS) if one["environment"]["libraries"]["triton"] == version]
+    return results[0]["kernels"] if results else None
+
+
+@pytest.fixture(scope="module")
+def kernels(committed: list[KernelResources] | None) -> list[KernelResources]:
+    return committed or compiled_again({target: [*VARIANTS] for target in TARGETS})
 
 
 def on(target: str, kernels: list[KernelResources]) -> Iterator[tuple[str, Compiled]]:
@@ -66,7 +82,7 @@ def test_every_kernel_is_compiled_for_every_target(kernels: list[KernelResources
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_variant_compiles(kernels: list[KernelResources], target: str) -> None:
     here = [kernel for kernel in kernels if target in kernel["compiled"]]
-    for variant in COMPILED[target]:
+    for variant in VARIANTS:
         names = {kernel["kernel"] for kernel in here if variant.name in kernel["variants"]}
         backward = {name for name in names if "gradient" in name}
         assert backward, variant.name
@@ -129,17 +145,17 @@ def test_the_widths_are_those_of_the_machine_code(kernels: list[KernelResources]
                 assert {str(size) for size in compiled["argument_stores"].get(name, ())} <= compiled["stores"].keys()
 
 
-def test_the_committed_result_is_of_these_kernels(kernels: list[KernelResources]) -> None:
-    version = importlib.metadata.version("triton")
-    committed = [one for one in committed_results(RESULTS) if one["environment"]["libraries"]["triton"] == version]
-    if not committed:
-        pytest.skip(f"there is no result of Triton {version}")
+def test_the_committed_result_is_of_these_kernels(committed: list[KernelResources] | None) -> None:
+    if committed is None:
+        pytest.skip(f"there is no result of Triton {importlib.metadata.version('triton')}")
+    assert {*ON_HOPPER} <= {*VARIANTS}
+    recorded = by_launch(committed)
+    again = by_launch(compiled_again({target: ON_HOPPER if target == "sm_90" else FEW for target in TARGETS}))
     hint = "run `dainv-bench resources` with every Triton that has a result"
-    recorded = by_launch(committed[0]["kernels"])
-    for launch, compiled in by_launch(kernels).items():
+    for launch, compiled in again.items():
         assert recorded.get(launch) == compiled, f"{launch}: {hint}"
-    on_hopper = {launch for launch in recorded if launch[0] == "sm_90"}
-    assert on_hopper <= by_launch(kernels).keys(), hint
+    names = {variant.name for variant in ON_HOPPER}
+    assert {launch for launch in recorded if launch[0] == "sm_90" and launch[1] in names} <= again.keys(), hint
 
 
 def by_launch(kernels: list[KernelResources]) -> dict[tuple[str, ...], Compiled]:

@@ -7,14 +7,10 @@ from pathlib import Path
 import click
 
 from dainv_bench.console import RESULT_FILE, console, progress, write
-from dainv_bench.resources.compilation import TARGETS
-from dainv_bench.resources.suite import (
-    README,
-    default_resources_path,
-    measure_resources,
-    resources_summary,
-    rewrite_readme,
-)
+from dainv_bench.resources.results import default_resources_path
+from dainv_bench.resources.suite import measure_resources
+from dainv_bench.resources.summary import README, resources_summary, rewrite_readme
+from dainv_bench.resources.variants import TARGETS
 from dainv_bench.results import FOLDER
 
 

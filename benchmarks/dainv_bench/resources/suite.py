@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -12,46 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv_bench.blocks import rewrite_block
-from dainv_bench.resources.compilation import TARGETS, VARIANTS, Compiled, Variant
-from dainv_bench.results import FOLDER, SCHEMA
-
-SUITE = "kernel-resources"
-README = Path("kernels/README.md")
-# Sides of the tiles that are not all of a kernel's constants, once each: a pair of samples has two.
-_TILES = {"pair_tiles_kernel": ("BLOCK", "BLOCK", "BLOCK_D"), "matrix_kernel": ("BLOCK", "BLOCK")}
-
-
-class KernelResources(TypedDict):
-    """A kernel as one or several variants launch it."""
-
-    kernel: str
-    variants: list[str]
-    constants: dict[str, Any]
-    warps: int
-    features: list[str]  # the arguments with B × D elements
-    compiled: dict[str, Compiled]  # by target
-
-
-class ResourcesResult(TypedDict):
-    """What ``dainv-bench resources`` writes; benchmarks/README.md explains every field."""
-
-    schema: int
-    suite: str
-    date: str
-    environment: dict[str, Any]
-    variants: dict[str, dict[str, Any]]
-    kernels: list[KernelResources]
+from dainv_bench.resources.results import SUITE, KernelResources, ResourcesResult
+from dainv_bench.resources.variants import TARGETS, VARIANTS, Variant
+from dainv_bench.results import SCHEMA
+from dainv_bench.steps import Tell, silent
 
 
 def measure_resources(
     targets: Iterable[str] = tuple(TARGETS),
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None,
+    on_progress: Tell = silent,
     variants: Sequence[Variant] = VARIANTS,
 ) -> ResourcesResult:
     """Compile variants for the targets and read what came out.
@@ -138,150 +110,3 @@ def _side_by_side(records: dict[str, list[dict[str, Any]]]) -> list[KernelResour
             entries.setdefault(key, entry)["compiled"][target] = first["compiled"]
     kernels = list(dict.fromkeys(entry["kernel"] for entry in entries.values()))
     return sorted(entries.values(), key=lambda entry: kernels.index(entry["kernel"]))
-
-
-def load_bytes(kernel: KernelResources, target: str) -> int | None:
-    """Bytes that a load of features has, the fewest of all arguments of that size; None for a kernel that reads none.
-
-    Of each argument the widest load counts: the first row, which is read once more on its own, may go in smaller ones.
-    """
-    loads = kernel["compiled"][target]["argument_loads"]
-    return min((max(loads[name]) for name in kernel["features"] if name in loads), default=None)
-
-
-def resources_summary(result: ResourcesResult) -> list[str]:
-    """A line for each target."""
-    lines = []
-    for target in _targets(result):
-        compiled = [kernel["compiled"][target] for kernel in result["kernels"] if target in kernel["compiled"]]
-        registers = [one["registers"] for one in compiled]
-        spilling = sum(one["spills"] > 0 for one in compiled)
-        lines.append(
-            f"{target}: {len(compiled)} kernels, {min(registers)} to {max(registers)} registers, at most "
-            f"{max(one['shared_bytes'] for one in compiled)} bytes of shared memory, {spilling or 'none'} with spills"
-        )
-    return lines
-
-
-def default_resources_path(result: ResourcesResult) -> Path:
-    """``benchmarks/results/kernel-resources--triton-VERSION.json``: no machine has an influence on what is in it."""
-    return FOLDER / f"{SUITE}--triton-{_triton(result)}.json"
-
-
-def committed_results(folder: Path = FOLDER) -> list[ResourcesResult]:
-    """All results in the folder, that of the newest Triton first."""
-    return newest_first([json.loads(path.read_text()) for path in folder.glob(f"{SUITE}--*.json")])
-
-
-def newest_first(results: Iterable[ResourcesResult]) -> list[ResourcesResult]:
-    """By the version of Triton."""
-    return sorted(results, key=lambda result: [int(part) for part in re.findall(r"\d+", _triton(result))], reverse=True)
-
-
-def rewrite_readme() -> bool:
-    """Bring the table in kernels/README.md up to date with the results; False where there is no such table."""
-    results = committed_results()
-    return bool(results) and rewrite_block(README, "resources", resources_markdown(results))
-
-
-def resources_markdown(results: list[ResourcesResult]) -> str:
-    """A table of the first result and a line for each of the others."""
-    newest, *others = results
-    targets = _targets(newest)
-    headings = ["kernel", "operation", "features", "groups", "B × D", "tile", *targets]
-    lines = [
-        f"Triton {_triton(newest)}, by target: registers of a thread / bytes of shared memory of a block / bytes of a "
-        f"load of features. Kernels that differ in registers alone share a row. {_spills(newest)}",
-        "",
-        _line(headings),
-        "|" + "---|" * len(headings),
-        *(_line(_row(alike, newest["variants"], targets)) for alike in _alike(newest, targets)),
-    ]
-    for other in others:
-        lines += ["", _difference(other, newest)]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _alike(result: ResourcesResult, targets: list[str]) -> Iterable[list[KernelResources]]:
-    """Kernels with the same tile, of features of the same size if they read any, that differ in registers alone."""
-    rows: dict[tuple[Any, ...], list[KernelResources]] = {}
-    for kernel in result["kernels"]:
-        sizes = {Variant(**result["variants"][name]).element_size for name in kernel["variants"]}
-        cells = (_cell([kernel], target).partition(" / ")[2] for target in targets)
-        key = (kernel["kernel"], _tile(kernel), *(sizes if kernel["features"] else ()), *cells)
-        rows.setdefault(key, []).append(kernel)
-    return rows.values()
-
-
-def _row(alike: list[KernelResources], variants: dict[str, dict[str, Any]], targets: list[str]) -> list[str]:
-    used = [Variant(**variants[name]) for kernel in alike for name in kernel["variants"]]
-
-    def distinct(values: Iterable[str]) -> str:
-        found = list(dict.fromkeys(values))
-        return ", ".join(found) if len(found) <= 2 else "several"
-
-    return [
-        f"`{alike[0]['kernel']}`",
-        distinct(variant.operation for variant in used),
-        distinct(variant.dtype for variant in used),
-        distinct(variant.groups for variant in used),
-        distinct(variant.shape for variant in used),
-        _tile(alike[0]),
-        *(_cell(alike, target) for target in targets),
-    ]
-
-
-def _tile(kernel: KernelResources) -> str:
-    sizes = {name: value for name, value in kernel["constants"].items() if "BLOCK" in name}
-    names = _TILES.get(kernel["kernel"], tuple(sizes))
-    return " × ".join(str(sizes[name]) for name in names)
-
-
-def _cell(alike: list[KernelResources], target: str) -> str:
-    """What kernels take that differ in registers alone; nothing if they are not compiled for the target."""
-    here = [kernel["compiled"][target] for kernel in alike if target in kernel["compiled"]]
-    if not here:
-        return ""
-    fewest, most = (of(compiled["registers"] for compiled in here) for of in (min, max))
-    registers = f"{fewest} to {most}" if fewest < most else f"{most}"
-    cell = f"{registers} / {here[0]['shared_bytes']} / {load_bytes(alike[0], target) or '–'}"
-    return cell + (f", {here[0]['spills']} spills" if here[0]["spills"] else "")
-
-
-def _triton(result: ResourcesResult) -> str:
-    version: str = result["environment"]["libraries"]["triton"]
-    return version
-
-
-def _targets(result: ResourcesResult) -> list[str]:
-    return [target for target in TARGETS if any(target in kernel["compiled"] for kernel in result["kernels"])]
-
-
-def _spills(result: ResourcesResult) -> str:
-    with_spills = [
-        target
-        for target in _targets(result)
-        if any(kernel["compiled"][target]["spills"] for kernel in result["kernels"] if target in kernel["compiled"])
-    ]
-    return f"Registers are spilled on {' and '.join(with_spills) or 'none of them'}."
-
-
-def _difference(other: ResourcesResult, newest: ResourcesResult) -> str:
-    """What another Triton makes of the same kernels, in a sentence or two."""
-    twins = {(kernel["kernel"], *kernel["variants"]): kernel for kernel in newest["kernels"]}
-    pairs = [
-        (kernel, twin, target)
-        for kernel in other["kernels"]
-        if (twin := twins.get((kernel["kernel"], *kernel["variants"]))) is not None
-        for target in kernel["compiled"].keys() & twin["compiled"].keys()
-    ]
-    more = [one["compiled"][target]["registers"] - two["compiled"][target]["registers"] for one, two, target in pairs]
-    as_wide = sum(load_bytes(one, target) == load_bytes(two, target) for one, two, target in pairs)
-    return (
-        f"Triton {_triton(other)} takes {min(more):+d} to {max(more):+d} registers for {len(pairs)} of all the "
-        f"binaries; {'all' if as_wide == len(pairs) else as_wide} of these load as wide. {_spills(other)}"
-    )
