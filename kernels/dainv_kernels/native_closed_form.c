@@ -164,10 +164,11 @@ INLINE void forward_tile(const feature *x, int64_t x_stride, const struct groups
     sums[1] = all_around_mean;
 }
 
-/* Loss, its two sums of squares and the batch mean; false if the groups are none. With an activation, its sums are taken and it is written: the ReLU
- * of the features plus, if there is one, the bias of channel d / inner % n_channels of each column d. */
-bool forward(const feature *x, int64_t x_stride, int64_t n_samples, int64_t n_features, const int64_t *order, const int64_t *bounds,
-             const int64_t *n_groups, const double *weights, int tile, int threads,
+/* Loss, its two sums of squares and the batch mean; false if the groups are none. With an activation, its sums are
+ * taken and it is written: the ReLU of the features plus, if there is one, the bias of channel d / inner % n_channels
+ * of each column d. */
+bool forward(const feature *x, int64_t x_stride, int64_t n_samples, int64_t n_features, const int64_t *order,
+             const int64_t *bounds, const int64_t *n_groups, const double *weights, int tile, int threads,
              feature *activation, int64_t activation_stride, const accumulator *bias, int64_t inner,
              int64_t n_channels, accumulator *mean_offset, double *partial, double *sums, accumulator *loss) {
     const struct groups groups = {order, bounds, weights, *n_groups};
@@ -234,10 +235,10 @@ INLINE void backward_tile(const feature *x, int64_t x_stride, const struct group
     }
 }
 
-/* Gradient of the features; false if the groups are none. A gradient from upstream, if there is one, is added, and the result may lie over it; with
- * relu, the features are the output of a ReLU, through which the gradient is then taken. */
-bool backward(const feature *x, int64_t x_stride, int64_t n_samples, int64_t n_features, const int64_t *order, const int64_t *bounds,
-              const int64_t *n_groups, const double *weights, int tile, int threads,
+/* Gradient of the features; false if the groups are none. A gradient from upstream, if there is one, is added, and the
+ * result may lie over it; with relu, the features are the output of a ReLU, through which the gradient is taken. */
+bool backward(const feature *x, int64_t x_stride, int64_t n_samples, int64_t n_features, const int64_t *order,
+              const int64_t *bounds, const int64_t *n_groups, const double *weights, int tile, int threads,
               const accumulator *grad_loss, const double *sums, const accumulator *mean_offset,
               const feature *upstream, int64_t upstream_stride, feature *out, int64_t out_stride, int relu) {
     const struct groups groups = {order, bounds, weights, *n_groups};
