@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+SCORE_LIMITS = (-0.6, 1.05)  # of the published Figure 1
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -122,7 +124,15 @@ def score_axes(axes: Axes, layers: Sequence[str], theme: Theme) -> None:
 
 
 def boxes(
-    axes: Axes, found: Sequence[dict[str, Any]], places: Sequence[float], width: float, colour: str, theme: Theme
+    axes: Axes,
+    found: Sequence[dict[str, Any]],
+    places: Sequence[float],
+    width: float,
+    colour: str,
+    theme: Theme,
+    *,
+    filled: bool = True,
+    points: Sequence[Sequence[float]] = (),
 ) -> None:
     """Box plots in one colour, without what lies beyond the whiskers.
 
@@ -133,6 +143,8 @@ def boxes(
         width: of a box.
         colour: of the boxes and whiskers.
         theme: colours.
+        filled: or outlines only.
+        points: values shown side by side in each box, such as the median of each run.
     """
     axes.bxp(
         list(found),
@@ -142,11 +154,23 @@ def boxes(
         showfliers=False,
         manage_ticks=False,
         capwidths=width / 2,
-        boxprops={"facecolor": colour, "edgecolor": colour, "linewidth": 0.8},
-        medianprops={"color": theme.paper, "linewidth": 1.8, "solid_capstyle": "butt"},
+        boxprops={"facecolor": colour if filled else theme.paper, "edgecolor": colour, "linewidth": 0.8},
+        medianprops={"color": theme.paper if filled else colour, "linewidth": 1.8, "solid_capstyle": "butt"},
         whiskerprops={"color": colour, "linewidth": 1.0},
         capprops={"color": colour, "linewidth": 1.0},
     )
+    for place, values in zip(places, points, strict=False):
+        axes.plot(
+            place + np.linspace(-0.3, 0.3, len(values)) * width,
+            values,
+            linestyle="",
+            marker="o",
+            markersize=3,
+            markerfacecolor=theme.paper,
+            markeredgecolor=theme.ink,
+            markeredgewidth=0.6,
+            zorder=4,
+        )
 
 
 def write_numbers(axes: Axes, values: np.ndarray) -> None:

@@ -7,6 +7,9 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dainv.runs import write_atomically
 
 
 def missing(value: object) -> bool:
@@ -30,3 +33,8 @@ def json_of(value: object) -> bytes:
         ValueError: NaN or an infinite number, which JSON does not have.
     """
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write all of a file or nothing."""
+    write_atomically(path, lambda file: file.write(content))

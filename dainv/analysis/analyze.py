@@ -12,10 +12,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dainv.analysis.arms import arm_labels, group, run_labels
+from dainv.analysis.caveats import caveats
 from dainv.analysis.comparison import Comparison, compare
-from dainv.analysis.doubts import doubts
 from dainv.analysis.dynamics import Dynamics, read_dynamics
-from dainv.analysis.opening import Opened, open_runs
+from dainv.analysis.inputs import Opened, open_runs
 from dainv.analysis.outputs import Outputs, write_outputs
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.scoring import ScoringPlan, scores_of
@@ -107,7 +107,7 @@ def analyze(
     curves = [read_dynamics(one.run, one.config["layers"]) for one in opened]
     scored = _Scoring(data, data_root, plan, progress, warnings.append, notes.append)
     arms = _arms(opened, curves, scored)
-    warnings += doubts(arms)
+    warnings += caveats(arms)
     comparisons = compare(arms)
     outputs = write_outputs(arms, comparisons, warnings, made_with, Path(out) if out is not None else None)
     return AnalysisResult(tuple(arms), tuple(comparisons), tuple(warnings), tuple(notes), outputs)

@@ -21,13 +21,15 @@ def kind(config: Mapping[str, Any]) -> str:
     return INVARIANCE if config["settings"]["alpha"] else BASELINE
 
 
-def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make a run what it is: all but its seed, its paths and how often it saves.
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run as a file has them; one that is younger than the run had its default."""
+    settings: dict[str, Any] = json.loads(json.dumps({**asdict(TrainSettings()), **config["settings"]}))
+    return settings
 
-    A setting that is younger than the run had its default.
-    """
-    settings = json.loads(json.dumps({**asdict(TrainSettings()), **config["settings"]}))  # tuples are lists in a file
-    return {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT}
+
+def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a run what it is: all but its seed, its paths and how often it saves."""
+    return {name: value for name, value in settings_of(config).items() if name not in _NOT_THE_EXPERIMENT}
 
 
 def shown(setting: str, value: object) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dainv.analysis.paired import PairedTest, holm, paired_tests
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.seeds import SeedDifference, seed_difference
+from dainv.analysis.signed_rank import PairedTest, holm, paired_tests
 from dainv.analysis.statistics import Estimate, difference
 from dainv.scores import INPUT
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dainv.analysis.phases import Phase, phases
+from dainv.analysis.loss_phases import Phase, phases
 from dainv.errors import UserError
 from dainv.runs import RunDirectory
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from dainv.analysis.formatting import short_layer
 from dainv.analysis.results import Arm, all_layers
 from dainv.analysis.scores_figure import arm_colours
-from dainv.analysis.words import short_layer
 from dainv.drawing import LIGHT, Theme, grid, render, style
 from dainv.scores import INPUT
 
@@ -63,10 +63,9 @@ def dynamics_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> byt
         return render(figure, form)
 
 
-def _top(arms: Sequence[Arm]) -> float:
-    """Upper end of the scale of losses: 1 as published, more where a loss is well above."""
-    highest = max(float(max(arm.dynamics.high.train.max(), arm.dynamics.high.control.max())) for arm in arms)
-    return 1.0 if highest <= 1.1 else highest
+def _highest(arms: Sequence[Arm]) -> float:
+    """The highest loss."""
+    return max(float(max(arm.dynamics.high.train.max(), arm.dynamics.high.control.max())) for arm in arms)
 
 
 def _epoch_axis(axes: Axes, last: int, room: float = 1.0) -> None:
@@ -81,7 +80,7 @@ def _maps(figure: SubFigure, arms: Sequence[Arm], theme: Theme) -> None:
     shown = list(panels.ravel())[: len(arms)]
     for panel in list(panels.ravel())[len(arms) :]:
         panel.set_visible(False)
-    top = _top(arms)
+    top = _highest(arms) if _highest(arms) > 1.1 else 1.0  # as published, but for a loss well above it
     for arm, panel in zip(arms, shown, strict=True):
         dynamics = arm.dynamics.mean
         mesh = panel.pcolormesh(
@@ -120,13 +119,13 @@ def _panels(figure: SubFigure, arms: Sequence[Arm], layers: Sequence[str], theme
     rows = -(-(len(layers) + 1) // _PANELS_IN_A_ROW)
     panels = list(figure.subplots(rows, _PANELS_IN_A_ROW, sharex=True, squeeze=False).ravel())
     colours = arm_colours(arms, theme)
-    top = 1.05 * max(float(max(arm.dynamics.high.train.max(), arm.dynamics.high.control.max())) for arm in arms)
+    top = 1.05 * _highest(arms) or 1.0
     last = max(int(arm.dynamics.mean.epochs[-1]) for arm in arms)
     for panel, layer in zip(panels, layers, strict=False):
         for arm, colour in zip(arms, colours, strict=True):
             if layer in arm.dynamics.mean.layers:
                 _layer(panel, arm, layer, colour, theme)
-        panel.set_ylim(0, top if top > 0 else 1)
+        panel.set_ylim(0, top)
         name = short_layer(layer)
         panel.set_title(f"Layer {name}" if len(name) <= 6 else name, fontsize=8, pad=3)
     for arm, colour in zip(arms, colours, strict=True):

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dainv.analysis.comparison import Comparison
-from dainv.analysis.phases import LEAST_RECORDS
+from dainv.analysis.comparison_findings import comparison_findings
+from dainv.analysis.formatting import (
+    capital,
+    interval,
+    layer_list,
+    number,
+    percent,
+    seed_interval,
+    short_layer,
+    spread,
+    the,
+)
+from dainv.analysis.loss_phases import LEAST_RECORDS
 from dainv.analysis.results import AnalyzedRun, Arm
-from dainv.analysis.statistics import Estimate
-from dainv.analysis.verdicts import verdicts
-from dainv.analysis.words import capital, interval, layer_list, number, percent, seed_interval, short_layer, spread, the
 from dainv.scores import INPUT
 
 _PATTERNS = {"fall": "fell", "rise": "rose"}
@@ -29,7 +38,7 @@ def findings(arms: Sequence[Arm], comparisons: Sequence[Comparison]) -> list[Fin
         "Accuracy": [_accuracies(arms)],
         "Invariance scores": _pixels([run for arm in arms for run in arm.runs])
         + [_along_the_network(arm) for arm in arms],
-        "Comparison": [sentence for comparison in comparisons for sentence in verdicts(comparison)],
+        "Comparison": [sentence for comparison in comparisons for sentence in comparison_findings(comparison)],
         "Dynamics": [_losses(arm) for arm in arms],
     }
     return [Finding(topic, sentence) for topic, sentences in topics.items() for sentence in sentences]
@@ -50,13 +59,12 @@ def _accuracies(arms: Sequence[Arm]) -> str:
             )
         else:
             mean = arm.accuracy
-            found = percent(Estimate(mean.value, *mean.interval))
-            each.append(f"{found} for {the(arm.label)}, the mean of {arm.n} runs ({_range_of_accuracies(arm)})")
+            low, high = mean.interval
+            each.append(
+                f"{100 * mean.value:.1f} % for {the(arm.label)}, the mean of {arm.n} runs ({100 * mean.least:.1f} to "
+                f"{100 * mean.most:.1f} %; t interval over seeds {100 * low:.1f} to {100 * high:.1f} %)"
+            )
     return f"Test accuracy, with its 95 % interval: {'; '.join(each)}."
-
-
-def _range_of_accuracies(arm: Arm) -> str:
-    return f"{100 * arm.accuracy.least:.1f} to {100 * arm.accuracy.most:.1f} %"
 
 
 def _pixels(runs: Sequence[AnalyzedRun]) -> list[str]:
@@ -82,7 +90,9 @@ def _along_the_network(arm: Arm) -> str:
         return f"{_who(arm)}: no layer has a score to compare with the pixels'."
     signs = {layer: {run.above_pixels[layer].sign for run in arm.runs} for layer in layers}
     parts = []
-    for sign, words in ((1, "above"), (-1, "below"), (0, "not clearly different from")):
+    everywhere = "in every run " if arm.n > 1 else ""
+    unclear = f"not {everywhere}clearly on one side of" if arm.n > 1 else "not clearly different from"
+    for sign, words in ((1, f"{everywhere}above"), (-1, f"{everywhere}below"), (0, unclear)):
         if sign:
             chosen = [layer for layer in layers if signs[layer] == {sign}]
         else:
@@ -94,13 +104,12 @@ def _along_the_network(arm: Arm) -> str:
     ends = f"It is highest at layer {short_layer(highest)}, {_median(arm, highest)}"
     if deepest != highest:
         ends += f", and {_median(arm, deepest)} at layer {short_layer(deepest)}, the deepest with a score"
-    everywhere = "in every run " if arm.n > 1 else ""
-    return f"{_who(arm)}: the median σ is {everywhere}{', '.join(parts)}. {ends}."
+    return f"{_who(arm)}: the median σ is {', '.join(parts)}. {ends}."
 
 
 def _median(arm: Arm, layer: str) -> str:
     mean = arm.medians[layer]
-    return number(mean.value) if arm.n == 1 else f"{number(mean.value)} ({seed_interval(mean)} over runs)"
+    return number(mean.value) if arm.n == 1 else f"{number(mean.value)} (t interval over runs {seed_interval(mean)})"
 
 
 def _losses(arm: Arm) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from dainv.analysis.comparison import Comparison
+from dainv.analysis.csv_tables import comparison_csv, dynamics_csv, scores_csv
 from dainv.analysis.dynamics_figure import dynamics_figure
 from dainv.analysis.findings import findings
 from dainv.analysis.report import Drawing, report_html
 from dainv.analysis.results import Arm
 from dainv.analysis.scores_figure import scores_figure
 from dainv.analysis.summary import summary_json
-from dainv.analysis.tables import comparison_csv, dynamics_csv, scores_csv
 from dainv.drawing import DARK, LIGHT, Theme
+from dainv.export import write_file
 from dainv.runs import (
     DYNAMICS_FIGURE,
     DYNAMICS_TABLE,
@@ -23,7 +24,6 @@ from dainv.runs import (
     SCORES_FIGURE,
     SCORES_TABLE,
     SUMMARY,
-    write_atomically,
 )
 
 
@@ -70,13 +70,9 @@ def write_outputs(
     page = report_html(arms, comparisons, sentences, warnings, made_with, figures, downloads)
     files[home / REPORT] = page.encode()
     for path, content in files.items():
-        _write(path, content)
+        write_file(path, content)
     return Outputs(home / REPORT, files[home / SUMMARY], downloads[SCORES_TABLE])
 
 
 def _drawn(draw: Callable[[Sequence[Arm], str, Theme], bytes], arms: Sequence[Arm]) -> Drawing:
     return Drawing(draw(arms, "svg", LIGHT), draw(arms, "svg", DARK))
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,8 +151,8 @@ class Arm:
 
     @cached_property
     def medians(self) -> dict[str, SeedMean]:
-        """Layer -> mean over runs of the median score."""
-        return {layer: seed_mean(self.medians_of_runs(layer)) for layer in self.scored}
+        """Layer -> mean over runs of the median score; its interval ends where scores do."""
+        return {layer: seed_mean(self.medians_of_runs(layer)).within(-math.inf, 1.0) for layer in self.scored}
 
     def medians_of_runs(self, layer: str) -> list[float]:
         """Median score of each run at a layer."""
@@ -160,10 +161,7 @@ class Arm:
     @property
     def accuracy(self) -> SeedMean:
         """Mean over runs of the test accuracy; its interval ends where accuracies do."""
-        mean = seed_mean([run.accuracy.value for run in self.runs])
-        if mean.low is None or mean.high is None:
-            return mean
-        return mean._replace(low=max(0.0, mean.low), high=min(1.0, mean.high))
+        return seed_mean([run.accuracy.value for run in self.runs]).within(0.0, 1.0)
 
     @cached_property
     def dynamics(self) -> Band:

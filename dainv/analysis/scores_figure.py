@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from dainv.analysis.formatting import short_layer
 from dainv.analysis.results import Arm, all_layers
-from dainv.analysis.words import short_layer
-from dainv.drawing import LIGHT, Theme, boxes, render, score_axes, style
-
-_SCORE_LIMITS = (-0.6, 1.05)  # as wide as the published figure
+from dainv.drawing import LIGHT, SCORE_LIMITS, Theme, boxes, render, score_axes, style
 
 
 def arm_colours(arms: Sequence[Arm], theme: Theme = LIGHT) -> list[str]:
@@ -44,11 +40,14 @@ def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes
         layers = all_layers(arms)
         figure = Figure(figsize=(max(7.2, 0.14 * len(arms) * len(layers) + 2), 3.7), layout="constrained")
         axes = figure.add_subplot()
-        low, high = _SCORE_LIMITS
+        low, high = SCORE_LIMITS
         slot = 0.76 / max(len(arms), 2)
         for number, (arm, colour) in enumerate(zip(arms, arm_colours(arms, theme), strict=True)):
             shift = (number - (len(arms) - 1) / 2) * slot
-            _boxes(axes, arm, layers, shift, 0.84 * slot, colour, theme)
+            places = [place for place, layer in enumerate(layers) if layer in arm.boxes]
+            found = [arm.boxes[layers[place]].drawn for place in places]
+            medians = [arm.medians_of_runs(layers[place]) for place in places] if arm.n > 1 else []
+            boxes(axes, found, [place + shift for place in places], 0.84 * slot, colour, theme, points=medians)
             for place, layer in enumerate(layers):
                 if layer in arm.layers and layer not in arm.boxes:
                     axes.text(place + shift, 0.02, "constant", rotation=90, ha="center", va="bottom", color=colour)
@@ -62,26 +61,3 @@ def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes
         ]
         axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=min(len(arms), 3), borderpad=0)
         return render(figure, form)
-
-
-def _boxes(axes: Axes, arm: Arm, layers: Sequence[str], shift: float, width: float, colour: str, theme: Theme) -> None:
-    places = [place for place, layer in enumerate(layers) if layer in arm.boxes]
-    found = [
-        {"med": b.median, "q1": b.q1, "q3": b.q3, "whislo": b.whisker_low, "whishi": b.whisker_high}
-        for b in (arm.boxes[layers[place]] for place in places)
-    ]
-    boxes(axes, found, [place + shift for place in places], width, colour, theme)
-    if arm.n > 1:
-        offsets = np.linspace(-0.3, 0.3, arm.n) * width
-        for place in places:
-            axes.plot(
-                place + shift + offsets,
-                arm.medians_of_runs(layers[place]),
-                linestyle="",
-                marker="o",
-                markersize=3,
-                markerfacecolor=theme.paper,
-                markeredgecolor=theme.ink,
-                markeredgewidth=0.6,
-                zorder=4,
-            )

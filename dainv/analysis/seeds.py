@@ -37,13 +37,20 @@ class SeedMean(NamedTuple):
         """Ends of the interval; the value itself where there is none."""
         return self.value if self.low is None else self.low, self.value if self.high is None else self.high
 
+    def within(self, lowest: float, highest: float) -> SeedMean:
+        """The same where no value can lie below or above these: t intervals know nothing of that."""
+        if self.low is None or self.high is None:
+            return self
+        return self._replace(low=max(lowest, self.low), high=min(highest, self.high))
+
 
 class SeedDifference(NamedTuple):
     """How much higher the mean of one arm is than that of another, over seeds.
 
     Attributes:
         value: difference of the means.
-        low: lower end of its t interval; None where an arm has one run and the seeds are not paired.
+        low: lower end of its t interval; None where an arm has one run, or where the differences have no spread, as
+            accuracies over few images may.
         high: upper end.
         p: of the t test, two-sided; None where there is no interval.
         p_holm: p after Holm's correction over the layers tested together.
@@ -101,18 +108,15 @@ def seed_difference(one: Sequence[float], other: Sequence[float], *, paired: boo
     value = float(b.mean() - a.mean())
     each = b - a if paired else np.subtract.outer(b, a).ravel()
     same_sign = int(np.sum(np.sign(each) == np.sign(value)))
-    low = high = p = None
-    if min(len(a), len(b)) > 1:
-        p, low, high = _t_test(a, b, paired)
+    p, low, high = _t_test(a, b, paired) if min(len(a), len(b)) > 1 else (None, None, None)
     return SeedDifference(value, low, high, p, None, paired, (len(a), len(b)), same_sign, each.size)
 
 
-def _t_test(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, float, float]:
-    """P and the ends of the interval of mean(b) - mean(a); runs without any spread differ for certain or not at all."""
-    value = float(b.mean() - a.mean())
+def _t_test(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float | None, float | None, float | None]:
+    """P and the ends of the interval of mean(b) - mean(a); without a spread there is no such test."""
     spread = float((b - a).std(ddof=1) if paired else np.hypot(a.std(ddof=1), b.std(ddof=1)))
-    if spread <= 1e-9 * max(1.0, abs(value)):
-        return float(value == 0), value, value
+    if spread <= 1e-9:
+        return None, None, None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Precision loss")  # runs of one arm alike: no spread is its spread
         found = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)

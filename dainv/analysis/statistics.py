@@ -29,11 +29,16 @@ class Estimate(NamedTuple):
 class Box(NamedTuple):
     """A box plot: quartiles, and the last scores within 1.5 interquartile ranges of the box."""
 
-    median: float
     q1: float
+    median: float
     q3: float
     whisker_low: float
     whisker_high: float
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """As ``matplotlib.axes.Axes.bxp`` takes it."""
+        return dict(zip(("q1", "med", "q3", "whislo", "whishi"), self, strict=True))
 
 
 @dataclass(frozen=True)
@@ -43,19 +48,13 @@ class LayerSummary:
     Attributes:
         n: number of scores, images x repeats.
         median: with its interval over images.
-        q1: first quartile.
-        q3: third quartile.
-        whisker_low: lowest score within 1.5 interquartile ranges of the box.
-        whisker_high: highest score within that distance.
+        box: its box plot.
         mean: arithmetic mean.
     """
 
     n: int
     median: Estimate
-    q1: float
-    q3: float
-    whisker_low: float
-    whisker_high: float
+    box: Box
     mean: float
 
 
@@ -151,8 +150,8 @@ def box(scores: np.ndarray) -> Box:
     q1, median, q3 = (float(value) for value in np.percentile(scores, [25, 50, 75]))
     reach = 1.5 * (q3 - q1)
     return Box(
-        median=median,
         q1=q1,
+        median=median,
         q3=q3,
         # among few scores an interpolated quartile may lie beyond the last score within reach
         whisker_low=min(q1, float(scores[scores >= q1 - reach].min())),
@@ -168,15 +167,7 @@ def summarize(scores: np.ndarray, resampled: np.ndarray) -> LayerSummary:
         resampled: ``(resamples,)`` medians from :func:`resampled_medians`.
     """
     drawn = box(scores)
-    return LayerSummary(
-        n=scores.size,
-        median=estimate(drawn.median, resampled),
-        q1=drawn.q1,
-        q3=drawn.q3,
-        whisker_low=drawn.whisker_low,
-        whisker_high=drawn.whisker_high,
-        mean=float(scores.mean()),
-    )
+    return LayerSummary(scores.size, estimate(drawn.median, resampled), drawn, float(scores.mean()))
 
 
 def difference(

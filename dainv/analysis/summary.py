@@ -9,9 +9,9 @@ from typing import Any
 from dainv.analysis.comparison import Comparison
 from dainv.analysis.dynamics import Dynamics
 from dainv.analysis.findings import Finding
-from dainv.analysis.phases import Phase
+from dainv.analysis.loss_phases import Phase
 from dainv.analysis.results import AnalyzedRun, Arm
-from dainv.analysis.statistics import CONFIDENCE, RESAMPLES, Estimate
+from dainv.analysis.statistics import CONFIDENCE, RESAMPLES
 from dainv.export import json_of
 
 _DEFINITIONS = {
@@ -39,10 +39,6 @@ _DEFINITIONS = {
 }
 
 
-def _interval(estimate: Estimate) -> dict[str, float]:
-    return estimate._asdict()
-
-
 def _phases(dynamics: Dynamics, found: Sequence[Phase]) -> list[dict[str, Any]]:
     return [
         {"kind": phase.kind, "from": int(dynamics.epochs[phase.start]), "to": int(dynamics.epochs[phase.end])}
@@ -57,7 +53,9 @@ def _run_summary(run: AnalyzedRun) -> dict[str, Any]:
         summary = run.summaries.get(layer)
         entry: dict[str, Any] = {"D": run.scores.dimensions[layer], "constant": summary is None}
         if summary is not None:
-            entry["sigma"] = {**asdict(summary), "median": _interval(summary.median)}
+            q1, _, q3, low, high = summary.box
+            box = {"q1": q1, "q3": q3, "whisker_low": low, "whisker_high": high}
+            entry["sigma"] = {"n": summary.n, "median": summary.median._asdict(), **box, "mean": summary.mean}
         if layer in dynamics.layers:
             column = dynamics.layers.index(layer)
             for part, losses, found in (
@@ -78,7 +76,7 @@ def _run_summary(run: AnalyzedRun) -> dict[str, Any]:
         "data": run.data,
         "source": asdict(run.source),
         "epoch": run.record["epoch"],
-        "accuracy": _interval(run.accuracy),
+        "accuracy": run.accuracy._asdict(),
         "test_loss": run.record["test"]["loss"],
         "epochs": [int(dynamics.epochs[0]), int(dynamics.epochs[-1])],
         "layers": layers,
@@ -104,7 +102,7 @@ def _comparison_summary(comparison: Comparison) -> dict[str, Any]:
                 "reference": pair.reference.name,
                 "run": pair.other.name,
                 "layers": {
-                    layer: {"difference": _interval(pair.differences[layer]), **test._asdict()}
+                    layer: {"difference": pair.differences[layer]._asdict(), **test._asdict()}
                     for layer, test in pair.tests.items()
                 },
             }

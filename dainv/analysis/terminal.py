@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from dainv.analysis.formatting import number, short_layer
 from dainv.analysis.results import Arm, all_layers
-from dainv.analysis.words import number, short_layer
 
 
 def scores_table(arms: Sequence[Arm]) -> Table:

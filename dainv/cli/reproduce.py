@@ -15,10 +15,7 @@ from dainv.errors import UserError
 from dainv.settings import TrainSettings
 
 
-@click.command(
-    short_help="The paper's table and figures: both arms over seeds, scores, verdicts.",
-    context_settings={"ignore_unknown_options": True},
-)
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("folder", metavar="DIR")
 @click.argument("training_options", nargs=-1, type=click.UNPROCESSED, metavar="[TRAINING OPTIONS]")
 @click.option("--seeds", default="1", metavar="N|A,B,...", help="How many seeds, from 0 on; or which ones.")
@@ -57,7 +54,7 @@ def reproduce(
     from dainv.augment import augmentation
     from dainv.reporting import ConsoleReporter, progress_bar
     from dainv.reproduction.overhead import read_overhead
-    from dainv.reproduction.plan import make_plan
+    from dainv.reproduction.planned_runs import plan_runs
     from dainv.reproduction.reproduce import Scoring
     from dainv.reproduction.reproduce import reproduce as run
     from dainv.signals import Interrupted
@@ -67,7 +64,7 @@ def reproduce(
     augmentation(transform)
     measured = [read_overhead(path) for path in overhead]
     names = [name for name in variants.split(",") if name]
-    plan = make_plan({"fused": True, **_training(training_options)}, _seeds(seeds), budget, names, variant_epochs)
+    plan = plan_runs({"fused": True, **_training(training_options)}, _seeds(seeds), budget, names, variant_epochs)
     try:
         found = run(
             folder,

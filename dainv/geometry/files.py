@@ -10,10 +10,9 @@ from typing import Any
 
 from rich.table import Table
 
-from dainv.analysis.words import short_layer
-from dainv.export import csv_of, json_of, missing
+from dainv.analysis.formatting import short_layer
+from dainv.export import csv_of, json_of, missing, write_file
 from dainv.geometry.cka import CKA
-from dainv.runs import write_atomically
 
 FORMS = (".csv", ".json", ".png", ".svg")  # endings of the files that can be written
 
@@ -97,4 +96,4 @@ def save_cka(cka: CKA, path: Path, about: Mapping[str, Any], labels: tuple[str, 
         content = cka_json(cka, about)
     else:
         content = cka_figure(cka, path.suffix[1:], labels)
-    write_atomically(path, lambda file: file.write(content))
+    write_file(path, content)

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dainv.errors import UserError
+from dainv.export import write_file
 from dainv.reproduction.overhead import OVERHEAD
-from dainv.reproduction.page import (
+from dainv.reproduction.published import EPOCHS
+from dainv.reproduction.report import (
     Summary,
     accuracy,
     changed_options,
@@ -27,8 +29,6 @@ from dainv.reproduction.page import (
     table,
     variants,
 )
-from dainv.reproduction.published import EPOCHS
-from dainv.runs import write_atomically
 
 _BLOCK = re.compile(r"(^<!-- (reproduction|claims): ([^>]+) -->\n).*?(<!-- /\2 -->)", re.DOTALL | re.MULTILINE)
 _PUBLISHED = f"the published recipe, {EPOCHS} epochs"
@@ -40,7 +40,6 @@ def block(found: Summary) -> str:
         scope(found),
         *claims(found),
         *accuracy(found),
-        "Medians of σ by layer:",
         *scores(found),
         *(variants(found) if found["variants"] else []),
     ]
@@ -126,8 +125,7 @@ def fill_in_place(page: Path) -> None:
     Raises:
         UserError: a block names results that cannot be read, or the page cannot be written.
     """
-    content = filled(page.read_text(), page.parent).encode()
-    write_atomically(page, lambda file: file.write(content))
+    write_file(page, filled(page.read_text(), page.parent).encode())
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dainv.analysis.results import AnalyzedRun
-from dainv.analysis.statistics import Estimate, estimate
-from dainv.reproduction.published import Box
+from dainv.analysis.statistics import Box, Estimate, estimate
+from dainv.reproduction.published import BASELINE, INVARIANCE
 from dainv.scores import INPUT
 
 
@@ -66,17 +66,14 @@ class Evidence:
         return estimate(value, self.medians[layer] - over.medians[layer])
 
 
-def evidence(run: AnalyzedRun, arm: str, seed: int) -> Evidence:
+def evidence(run: AnalyzedRun) -> Evidence:
     """The numbers of an analyzed run."""
-    boxes = {
-        layer: Box(found.q1, found.median.value, found.q3, found.whisker_low, found.whisker_high)
-        for layer, found in run.summaries.items()
-    }
+    boxes = {layer: found.box for layer, found in run.summaries.items()}
     trained = run.dynamics.epochs > 0
     return Evidence(
         name=run.name,
-        arm=arm,
-        seed=seed,
+        arm=BASELINE if run.is_baseline else INVARIANCE,
+        seed=run.seed,
         epochs=int(run.dynamics.epochs[-1]),
         accuracy=run.accuracy,
         n_test=run.config["data"]["n_test"],

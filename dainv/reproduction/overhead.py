@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dainv.analysis.formatting import interval, number, signed
 from dainv.analysis.statistics import Estimate
-from dainv.analysis.words import interval, number, signed
 from dainv.errors import UserError
 from dainv.reproduction.published import OVERHEAD_PERCENT
 from dainv.reproduction.verdict import OPEN, Verdict, side, verdict_seeds

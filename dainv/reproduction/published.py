@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
+
+from dainv.analysis.statistics import Box
 
 EPOCHS = 350  # Section 2.1
 LAYERS = tuple(f"layer{number}" for number in range(1, 10))
@@ -17,16 +17,6 @@ THESIS_ACCURACY = {BASELINE: 91.48, INVARIANCE: 92.47}
 
 # Section 3: "the training time is only increased by about 10 %"
 OVERHEAD_PERCENT = 10.0
-
-
-class Box(NamedTuple):
-    """A published box plot."""
-
-    q1: float
-    median: float
-    q3: float
-    whisker_low: float
-    whisker_high: float
 
 
 # Figure 1, layers 1 to 9; read off the authors' image of it, good to about .003

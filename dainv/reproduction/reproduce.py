@@ -14,22 +14,24 @@ from rich.progress import Progress
 
 from dainv.analysis import analyze
 from dainv.analysis.dynamics import read_dynamics
+from dainv.analysis.formatting import commit_name
 from dainv.data import ImageData, load_data
 from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
+from dainv.export import write_file
 from dainv.reproduction.claims import verdicts
 from dainv.reproduction.distances import in_pairs, variant_distances
 from dainv.reproduction.evidence import Evidence, evidence
 from dainv.reproduction.figures import dynamics_figure, scores_figure
-from dainv.reproduction.files import accuracy_csv, summary, summary_json
 from dainv.reproduction.overhead import Overhead
-from dainv.reproduction.page import page
-from dainv.reproduction.plan import Plan, PlannedRun
+from dainv.reproduction.planned_runs import PlannedRun, PlannedRuns
 from dainv.reproduction.published import ARMS, BASELINE, INVARIANCE
-from dainv.reproduction.stages import Reporting, adopt, make_runs
+from dainv.reproduction.report import report
+from dainv.reproduction.summary import accuracy_csv, summary, summary_json
+from dainv.reproduction.training import Reporting, adopt, make_runs
 from dainv.reproduction.verdict import Verdict
-from dainv.runs import RunDirectory, write_atomically
+from dainv.runs import RunDirectory
 from dainv.settings import RESUMABLE, TrainSettings
 
 RESULTS = "reproduction"  # the folder with page, figures and tables; small enough to be published as it is
@@ -68,7 +70,7 @@ class Reproduction:
 
 def reproduce(
     folder: str | Path,
-    plan: Plan,
+    plan: PlannedRuns,
     reporting: Reporting,
     *,
     scoring: Scoring,
@@ -118,10 +120,10 @@ def reproduce(
         **{f"figure2.{form}": dynamics_figure(arms, form) for form in ("svg", "png")},
     }
     for name, content in files.items():
-        _write(results / name, content)
+        write_file(results / name, content)
     for run in main:
         _keep_record(run, results / RUNS)
-    _write(results / PAGE, page(found).encode())  # last: who finds it finds all that it shows
+    write_file(results / PAGE, report(found).encode())  # last: who finds it finds all that it shows
     return Reproduction(tuple(judged), found, results / PAGE, warnings)
 
 
@@ -147,7 +149,7 @@ def _analyzed(
     by_place = {run.run.path: run for run in result.runs}
     arms: dict[str, list[Evidence]] = {arm: [] for arm in ARMS}
     for run, plan in zip(made, planned, strict=True):
-        arms[plan.arm].append(evidence(by_place[run.path], plan.arm, plan.seed))
+        arms[plan.arm].append(evidence(by_place[run.path]))
     return arms, result.warnings
 
 
@@ -173,7 +175,9 @@ def _provenance(
     }
     if settings.alpha != published["alpha"]:
         changed["alpha"] = settings.alpha
-    commits = dict.fromkeys(str(run.environment.get("commit")) for run in made)
+    commits: dict[str, list[str]] = {}
+    for run in made:
+        commits.setdefault(commit_name(run.environment), []).append(run.name)
     return {
         "changed_settings": json.loads(json.dumps(changed)),
         "scoring": {**asdict(scoring), "images": scoring.images or len(data.test)},
@@ -183,7 +187,7 @@ def _provenance(
             "n_test": len(data.test),
             "sha256": data.fingerprint(),
         },
-        "trained_with_commits": list(commits),
+        "trained_with_commits": commits,
         "environment": environment(),
     }
 
@@ -195,8 +199,4 @@ def _keep_record(run: RunDirectory, folder: Path) -> None:
     config["settings"] |= {name: Path(config["settings"][name]).name for name in ("data", "data_root")}
     recorded["config.json"] = (json.dumps(config, indent=2, allow_nan=False) + "\n").encode()
     for name, content in recorded.items():
-        _write(folder / run.name / name, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))
+        write_file(folder / run.name / name, content)

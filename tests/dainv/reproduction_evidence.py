@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dainv.analysis.statistics import Estimate
+from dainv.analysis.statistics import Box, Estimate
 from dainv.reproduction.evidence import Evidence
-from dainv.reproduction.published import ACCURACY, ARMS, DYNAMICS, DYNAMICS_EPOCHS, EPOCHS, LAYERS, SCORES, Box
+from dainv.reproduction.published import ACCURACY, ARMS, DYNAMICS, DYNAMICS_EPOCHS, EPOCHS, LAYERS, SCORES
 
 PIXELS = Box(0.3, 0.5, 0.62, -0.1, 0.97)  # the published figure's box at the input was not read off
 
@@ -42,5 +42,5 @@ def with_medians(arm, medians, **changes):
     return published(arm, boxes=boxes, **changes)
 
 
-def both():
-    return {arm: [published(arm)] for arm in ARMS}
+def both(seeds=1):
+    return {arm: [published(arm, seed) for seed in range(seeds)] for arm in ARMS}

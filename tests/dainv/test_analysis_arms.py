@@ -108,6 +108,8 @@ def test_without_common_seeds_arms_are_compared_unpaired(tmp_path):
 def test_an_arm_takes_its_runs_together(tmp_path):
     arm = Arm("inv", tuple(run(tmp_path, f"i{seed}", seed, 0.1, 0.1 * seed) for seed in (0, 1)))
     assert arm.medians["layer1"].value == pytest.approx(0.55)
+    assert arm.medians["layer1"].low == pytest.approx(0.55 - 12.7062 * 0.05, abs=1e-5)
+    assert arm.medians["layer1"].high == 1  # no score is higher
     assert arm.medians_of_runs("layer1") == pytest.approx([0.5, 0.6])
     assert arm.boxes["layer1"].median == pytest.approx(0.55)
     assert arm.boxes["layer1"].whisker_high == pytest.approx(0.65)

@@ -5,8 +5,8 @@ import pytest
 from analysis_runs import LAYERS, analyzed_run, make_run, records, save_data
 
 from dainv import UserError
+from dainv.analysis.csv_tables import dynamics_csv
 from dainv.analysis.dynamics import Dynamics, band, read_dynamics
-from dainv.analysis.tables import dynamics_csv
 
 
 @pytest.fixture

@@ -99,21 +99,23 @@ def test_the_paper_s_colours():
     assert arm_colours(pair) == [LIGHT.invariance, LIGHT.baseline]
 
 
-def test_boxes_are_where_the_numbers_are(two):
-    axes = Figure().add_subplot()
-    scores_module._boxes(axes, two[0], two[0].layers, shift=0.2, width=0.3, colour="red", theme=LIGHT)
-    medians = [line for line in axes.lines if line.get_color() == LIGHT.paper]
+def lines_of_figure_1(arms, monkeypatch):
+    monkeypatch.setattr(scores_module, "render", lambda figure, form: figure)
+    return scores_figure(arms, "svg").axes[0].lines
+
+
+def test_boxes_are_where_the_numbers_are(two, monkeypatch):
+    lines = lines_of_figure_1(two, monkeypatch)
+    medians = [line for line in lines if line.get_color() == LIGHT.paper][:10]
     assert [line.get_ydata()[0] for line in medians] == [b.median for b in two[0].boxes.values()]
-    assert [float(np.mean(line.get_xdata())) for line in medians] == pytest.approx([n + 0.2 for n in range(10)])
-    ends = {float(value) for line in axes.lines for value in np.ravel(line.get_ydata())}
+    assert [float(np.mean(line.get_xdata())) for line in medians] == pytest.approx([n - 0.19 for n in range(10)])
+    ends = {float(value) for line in lines for value in np.ravel(line.get_ydata())}
     assert {b.whisker_low for b in two[0].boxes.values()} <= ends
     assert {b.whisker_high for b in two[0].boxes.values()} <= ends
 
 
-def test_points_are_the_medians_of_the_runs(two):
-    axes = Figure().add_subplot()
-    scores_module._boxes(axes, two[1], two[1].layers, shift=0.0, width=0.3, colour="red", theme=LIGHT)
-    points = [line for line in axes.lines if line.get_marker() == "o"]
+def test_points_are_the_medians_of_the_runs(two, monkeypatch):
+    points = [line for line in lines_of_figure_1(two, monkeypatch) if line.get_marker() == "o"]
     assert [list(line.get_ydata()) for line in points] == [two[1].medians_of_runs(layer) for layer in two[1].layers]
 
 

@@ -5,9 +5,19 @@ from analysis_runs import LAYERS, analyzed_run, arms_of, levels
 from dainv.analysis.comparison import compare
 from dainv.analysis.dynamics import Dynamics
 from dainv.analysis.findings import findings
+from dainv.analysis.formatting import (
+    interval,
+    layer_list,
+    listed,
+    most_of,
+    number,
+    p_value,
+    percent,
+    short_layer,
+    signed,
+)
 from dainv.analysis.results import Arm
 from dainv.analysis.statistics import Estimate
-from dainv.analysis.words import interval, layer_list, listed, most_of, number, p_value, percent, short_layer, signed
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,7 @@ def seeded(folder, name, alpha, *shifts):
             seed=seed,
             label=f"{name}, seed {seed}",
             sigma=levels(*[0.5] * 10, shift=shift),
+            accuracy=0.9 + (0.03 * (seed % 2) if alpha else 0.0),
         )
         for seed, shift in enumerate(shifts)
     )
@@ -121,6 +132,23 @@ def test_what_three_seeds_can_and_cannot_show(tmp_path):
     assert "paired by seed" in over_seeds
     assert "so few runs cannot reach a p below 0.25" in sentence(found, "The difference has one sign in 3 pairs")
     assert "does not show them to be equal" in sentence(found, "Over seeds, the test accuracy of inv")
+
+
+def test_two_seeds_that_disagree_are_not_taken_together(tmp_path):
+    base, other = seeded(tmp_path, "baseline", 0.0, 0.0, 0.0), seeded(tmp_path, "inv", 0.1, 0.2, 0.2)
+    for run, shift in zip(other.runs, (-0.4, 0.4), strict=True):
+        run.scores.sigma["input"] = run.scores.sigma["input"] + shift
+    found = said_of([base, other])
+    assert "Inv (2 runs): the median σ is not in every run clearly on one side of the pixels' at all 9 layers." in (
+        sentence(found, "Inv (2 runs): the median")
+    )
+    assert "91.5 % for inv, the mean of 2 runs (90.0 to 93.0 %; t interval over seeds 72.4 to 100.0 %)" in (
+        sentence(found, "Test accuracy")
+    )
+    over_seeds = sentence(found, "Over seeds (2 runs of the baseline, 2 of inv), no layer is singled out")
+    assert over_seeds.endswith("The mean of the medians differs by +0.20 at layer 1.")
+    alike = said_of([base, seeded(tmp_path, "same", 0.0, 0.1, 0.1)])
+    assert sentence(alike, "The mean test accuracy differs by 0.0 points; as the differences have no spread over runs")
 
 
 def test_one_run_against_three_has_no_interval(tmp_path):

@@ -9,13 +9,13 @@ import pytest
 from analysis_runs import LAYERS, analyzed_run, arms_of, levels
 
 from dainv.analysis.comparison import compare
+from dainv.analysis.csv_tables import comparison_csv, scores_csv
 from dainv.analysis.findings import Finding
+from dainv.analysis.formatting import number
 from dainv.analysis.report import Drawing, report_html
 from dainv.analysis.report.stylesheet import STYLESHEET
 from dainv.analysis.results import Arm
 from dainv.analysis.summary import summary_json
-from dainv.analysis.tables import comparison_csv, scores_csv
-from dainv.analysis.words import number
 
 VOID = {"meta", "img", "source", "br"}
 DRAWING = Drawing(b"<svg>light</svg>", b"<svg>dark</svg>")
@@ -148,7 +148,7 @@ def test_tables_say_what_the_summaries_say(two):
         assert [row[0] for row in table[1:]] == ["input", *map(str, range(1, 10))]
         for row, summary in zip(table[1:], arm.runs[0].summaries.values(), strict=True):
             assert row[2].startswith(number(summary.median.value, 3))
-            assert row[4] == f"{number(summary.q1, 3)}, {number(summary.q3, 3)}"
+            assert row[4] == f"{number(summary.box.q1, 3)}, {number(summary.box.q3, 3)}"
             assert row[6] == number(summary.mean, 3)
     (pair,) = compare(two)[0].pairs
     assert number(abs(pair.differences["layer5"].value), 3) in differences[5][3]

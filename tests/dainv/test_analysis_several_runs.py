@@ -10,7 +10,7 @@ from analysis_runs import LAYERS, make_quick, make_run, make_two_runs
 
 from dainv import UserError
 from dainv.analysis import analyze
-from dainv.analysis.opening import open_runs
+from dainv.analysis.inputs import open_runs
 from dainv.runs import RunDirectory
 
 

@@ -56,6 +56,21 @@ def test_two_seeds_on_the_same_images_are_no_more_images():
     assert reach(2) == pytest.approx(reach(1))
 
 
+def test_seeds_that_disagree_about_the_accuracy_leave_it_open():
+    """Their mean would lie clearly below the threshold; one of the two does not."""
+    runs = {arm: [published(arm, seed) for seed in (0, 1)] for arm in (BASELINE, INVARIANCE)}
+    shares = {BASELINE: (0.90, 0.90), INVARIANCE: (0.84, 0.91)}
+    for arm, values in shares.items():
+        runs[arm] = [
+            published(arm, seed, accuracy=Estimate(value, value - 0.006, value + 0.006))
+            for seed, value in enumerate(values)
+        ]
+    found = claims.accuracy(runs[BASELINE], runs[INVARIANCE])
+    assert found.verdict == OPEN
+    assert "87.5 % with the objective, 90.0 % without: −2.5 points" in found.because
+    assert found.because.endswith("over images, 2 seeds). Seed by seed: −6.0 and +1.0.")
+
+
 def test_of_networks_that_guess_nothing_is_said():
     guessing = Estimate(0.101, 0.095, 0.107)
     arms = [[published(arm, accuracy=guessing)] for arm in (BASELINE, INVARIANCE)]
@@ -109,7 +124,7 @@ def test_the_highest_layer_is_one_number_not_as_many_chances_as_layers():
 @pytest.mark.parametrize(
     ("gain", "verdict", "says"),
     [
-        ([0.1, 0.2, 0.3], HOLDS, "at layer 1 to +0.30"),
+        ([0.1, 0.2, 0.3], HOLDS, "at layer 1 to +0.300"),
         ([0.1, -0.2, 0.3], FAILS, "lower at layer 2"),
         ([0.1, 0.0, 0.3], OPEN, "lower at no layer"),
     ],
@@ -143,6 +158,11 @@ def test_rises_with_depth(medians, verdict):
     assert claims.depth([with_medians(INVARIANCE, medians)]).verdict == verdict
 
 
+def test_where_scores_fall_on_the_way_is_said():
+    found = claims.depth([with_medians(INVARIANCE, [0.5, 0.6, 0.5, 0.8, 0.9, 0.6])])
+    assert found.because.endswith("Lower than at the layer before at layers 2 and 5.")
+
+
 def test_depth_cannot_be_told_where_the_interval_spans_the_threshold():
     run = with_medians(INVARIANCE, [0.5, 0.5, 0.6, 0.8, 0.9, 0.6])
     noise = np.linspace(-0.5, 0.5, 41)
@@ -167,7 +187,9 @@ def test_growth_needs_two_epochs_and_all_seeds():
     assert claims.growth([published(BASELINE, curves=np.ones((1, 2)))]).verdict == OPEN
     up, down = np.linspace([0.3], [0.5], num=5), np.linspace([0.5], [0.3], num=5)
     assert claims.growth([published(BASELINE, curves=c) for c in (up, up)]).verdict == HOLDS
-    assert claims.growth([published(BASELINE, curves=c) for c in (up, down)]).verdict == OPEN
+    found = claims.growth([published(BASELINE, curves=c) for c in (up, down)])
+    assert found.verdict == OPEN
+    assert "by −0.20 to +0.20, 2 seeds. It did neither in all seeds at layer 1." in found.because
 
 
 def test_what_the_published_run_did_not_show_either_is_not_held_against_a_short_run():
@@ -193,7 +215,9 @@ def test_two_phases_each_way():
     last_too[:, 8] = humps[:, 7]
     assert claims.two_phases([published(INVARIANCE, curves=last_too)]).verdict == FAILS
     disagreeing = [published(INVARIANCE, curves=humps), published(INVARIANCE, 1, curves=falling)]
-    assert claims.two_phases(disagreeing).verdict == OPEN
+    found = claims.two_phases(disagreeing)
+    assert found.verdict == OPEN
+    assert "did not at layers 1, 2 and 9, 2 seeds. Seeds differ at layers 3–8." in found.because
 
 
 def test_rise_and_fall_is_the_smaller_of_both_at_the_best_peak():

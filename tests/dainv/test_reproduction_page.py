@@ -2,16 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reproduction_evidence import both
+from reproduction_evidence import both, published
 
 from dainv import UserError
+from dainv.analysis.statistics import Box, Estimate
 from dainv.reproduction.claims import verdicts
 from dainv.reproduction.docs import fill_in_place, filled
-from dainv.reproduction.files import summary
-from dainv.reproduction.page import page
+from dainv.reproduction.report import report
+from dainv.reproduction.summary import summary
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNS = DOCS / "reproduction" / "epoch-1"
@@ -73,7 +75,7 @@ ABOUT = {
     "changed_settings": {},
     "scoring": {"transform": "half-extremes-released", "repeats": 5, "images": 10_000},
     "data": {"name": "cifar10", "n_train": 50_000, "n_test": 10_000, "sha256": "0" * 64},
-    "trained_with_commits": ["0" * 40],
+    "trained_with_commits": {"0" * 40: ["baseline-seed0", "invariance-seed0"]},
     "environment": {
         "commit": "0" * 40,
         "uncommitted_changes": False,
@@ -138,10 +140,27 @@ def test_a_block_without_results_is_said_in_a_line(tmp_path):
 
 
 def test_the_page_of_a_full_run_does_not_say_scaled_and_one_of_a_short_run_does(found):
-    assert "Scaled" not in page(found)
-    assert "| verdict |" in page(found)
+    assert "Scaled" not in report(found)
+    assert "| verdict |" in report(found)
     for change in ({"epochs": 3}, {"changed_settings": {"width": 0.5}}, {"data": {**found["data"], "name": "digits"}}):
-        assert "**Scaled: 1 seed an arm" in page({**found, **change})
-        assert "| in these runs |" in page({**found, **change})
-    assert "How much seeds differ is not known from one." in page(found)
-    assert "How much seeds differ" not in page({**found, "seeds": [0, 1, 2]})
+        assert "**Scaled: 1 seed an arm" in report({**found, **change})
+        assert "| in these runs |" in report({**found, **change})
+    assert "How much seeds differ is not known from one." in report(found)
+    assert "How much seeds differ" not in report({**found, "seeds": [0, 1, 2]})
+
+
+def test_two_seeds_are_shown_with_their_spread_and_their_commits():
+    arms = both(2)
+    arms["baseline"][1] = published("baseline", 1, accuracy=Estimate(0.925, 0.92, 0.93))
+    moved = {layer: Box(*(value + 0.02 for value in box)) for layer, box in arms["baseline"][1].boxes.items()}
+    arms["baseline"][1] = replace(arms["baseline"][1], boxes=moved)
+    about = {**ABOUT, "trained_with_commits": {"a" * 40: ["baseline-seed0"], "b" * 40: ["baseline-seed1"]}}
+    page = report(summary(arms, verdicts(arms["baseline"], arms["invariance"], []), [], about))
+    assert "2 seeds an arm on cifar10" in page
+    assert "How much seeds differ is not known from one, and hardly from two." in page
+    assert "| baseline | 1 | 91.5 % | 91.48 % | 92.50 % (92.00 to 93.00 %) |" in page
+    assert "| baseline | mean of 2 | 91.5 % | 91.48 % | 92.00 % (lowest 91.50 %, highest 92.50 %) |" in page
+    assert "| 1 | 0.485 | 0.495 (0.485 to 0.505) | +0.010 " in page
+    assert "here, means over 2 seeds, each seed as a point." in page
+    assert f"| trained with commit | {'a' * 40}: baseline-seed0 |" in page
+    assert f"| trained with commit | {'b' * 40}: baseline-seed1 |" in page

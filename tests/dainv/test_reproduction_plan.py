@@ -15,13 +15,13 @@ from dainv.reproduction.distances import (
     shared_epochs,
     variant_distances,
 )
-from dainv.reproduction.plan import make_plan
+from dainv.reproduction.planned_runs import plan_runs
 from dainv.reproduction.published import ARMS, BASELINE, DYNAMICS_EPOCHS, INVARIANCE
 from dainv.settings import TrainSettings
 
 
 def test_a_plan_has_both_arms_of_each_seed_by_the_published_recipe():
-    plan = make_plan({}, [0, 3], 350)
+    plan = plan_runs({}, [0, 3], 350)
     assert [run.folder for run in plan.main] == [
         "baseline-seed0",
         "invariance-seed0",
@@ -34,13 +34,13 @@ def test_a_plan_has_both_arms_of_each_seed_by_the_published_recipe():
 
 
 def test_a_budget_scales_the_milestones_along():
-    settings = make_plan({}, [0], 35).main[0].settings
+    settings = plan_runs({}, [0], 35).main[0].settings
     rates = [settings.learning_rate_at(epoch, 35) for epoch in (19, 20, 25, 30)]
     assert rates == pytest.approx([1e-2, 1e-3, 1e-4, 1e-5])
 
 
 def test_variants_change_what_they_are_called_and_keep_the_learning_rate():
-    plan = make_plan({"width": 0.5}, [1], 350, ["batch-norm", "nearest+printed"])
+    plan = plan_runs({"width": 0.5}, [1], 350, ["batch-norm", "nearest+printed"])
     runs = {run.folder: run.settings for run in plan.variants}
     assert list(runs)[:3] == [
         "variants/recipe-baseline-seed1",
@@ -68,7 +68,7 @@ def test_variants_change_what_they_are_called_and_keep_the_learning_rate():
 )
 def test_a_plan_that_makes_no_sense_is_refused(arguments, says):
     with pytest.raises(UserError, match=says):
-        make_plan(*arguments)
+        plan_runs(*arguments)
 
 
 def test_losses_as_printed_become_means_over_pairs():

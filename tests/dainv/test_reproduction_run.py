@@ -14,9 +14,9 @@ from dainv import UserError
 from dainv.cli import main
 from dainv.data import load_data
 from dainv.reproduction.docs import filled
-from dainv.reproduction.plan import make_plan
+from dainv.reproduction.planned_runs import plan_runs
 from dainv.reproduction.published import ARMS
-from dainv.reproduction.stages import adopt, is_finished, make_runs
+from dainv.reproduction.training import adopt, is_finished, make_runs
 from dainv.runs import RunDirectory
 
 SMALL = ("--width", 0.05, "--batch-size", 8, "--views", 4, "--device", "cpu", "--batch-norm")
@@ -141,7 +141,7 @@ def made(reproduced, data, tmp_path):
     for arm in ARMS:
         shutil.copytree(reproduced[0] / f"{arm}-seed0", tmp_path / "paper" / f"{arm}-seed0")
     settings = {"fused": True, "width": 0.05, "batch_size": 8, "views": 4, "device": "cpu", "batch_norm": True}
-    return tmp_path / "paper", make_plan({**settings, "data": str(data)}, [0], 2).main, load_data(str(data))
+    return tmp_path / "paper", plan_runs({**settings, "data": str(data)}, [0], 2).main, load_data(str(data))
 
 
 def test_finished_runs_are_recognised_and_left_alone(made):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from dainv.analysis.formatting import number, short_layer
 from dainv.analysis.results import Arm
-from dainv.analysis.words import number, short_layer
 
 _LOSS_DEFINITIONS = {
     "pairs": "the mean distance between two views of the same image, divided by the mean distance between any two "

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from dainv.analysis.comparison import Comparison, RunComparison
+from dainv.analysis.formatting import capital, number, p_value, short_layer, signed
 from dainv.analysis.report import html
-from dainv.analysis.words import capital, number, p_value, short_layer, signed
 
 _IMAGES_NOTE = (
     "Difference: of the median σ, with its bootstrap interval, from the same images and transformations of each. "

@@ -11,6 +11,7 @@ from typing import Any
 from dainv.analysis.arms import kind
 from dainv.analysis.comparison import Comparison
 from dainv.analysis.findings import Finding
+from dainv.analysis.formatting import capital, listed
 from dainv.analysis.report import html
 from dainv.analysis.report.captions import dynamics_alt, dynamics_caption, scores_alt, scores_caption
 from dainv.analysis.report.comparisons import comparisons_section
@@ -20,7 +21,6 @@ from dainv.analysis.report.scores import runs_section, scores_section
 from dainv.analysis.report.script import SCRIPT
 from dainv.analysis.report.stylesheet import STYLESHEET
 from dainv.analysis.results import Arm
-from dainv.analysis.words import capital, listed
 
 
 def report_html(
@@ -48,7 +48,7 @@ def report_html(
         f'<header><h1>{escape(title)}</h1><p class="lead">{escape(_lead(arms))}</p>',
         html.downloads(downloads) + "</header>",
         "<main>",
-        _doubts(warnings),
+        _caveats(warnings),
         _findings(findings),
         runs_section(arms),
         html.figure(figures[0], scores_alt(arms), scores_caption(arms)),
@@ -110,7 +110,7 @@ def _findings(findings: Sequence[Finding]) -> str:
     return f'<div class="findings">{"".join(parts)}</div>'
 
 
-def _doubts(warnings: Sequence[str]) -> str:
+def _caveats(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)

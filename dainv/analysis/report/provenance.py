@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from html import escape
 from typing import Any
 
-from dainv.analysis.arms import shown
+from dainv.analysis.arms import settings_of, shown
+from dainv.analysis.formatting import capital
 from dainv.analysis.report import html
 from dainv.analysis.results import AnalyzedRun, Arm
-from dainv.analysis.words import capital
-from dainv.settings import TrainSettings
 
 _NOT_THE_METHOD = {"data", "data_root", "device", "seed"}  # told in words of their own, and without paths
 
@@ -97,14 +95,12 @@ def _computed_on(config: dict[str, Any]) -> str:
 
 def _changed_settings(config: dict[str, Any]) -> str:
     """Settings of a run that differ from the published run's; those that are a path are named by its last part."""
-    changed = []
-    for field in fields(TrainSettings):
-        default = list(field.default) if isinstance(field.default, tuple) else field.default  # as in a file
-        value = config["settings"].get(field.name, default)  # what is younger than the run had its default
-        if field.name not in _NOT_THE_METHOD and value != default:
-            changed.append(
-                f"{field.name} {escape(shown(field.name, value))} <small>(default {escape(str(default))})</small>"
-            )
+    settings = settings_of(config)
+    changed = (
+        f"{name} {escape(shown(name, settings[name]))} <small>(default {escape(str(default))})</small>"
+        for name, default in settings_of({"settings": {}}).items()
+        if name not in _NOT_THE_METHOD and settings[name] != default
+    )
     return "; ".join(changed) or "none"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from dainv.analysis.formatting import capital, commit_name, number, percent, seed_interval, short_layer
 from dainv.analysis.report import html
-from dainv.analysis.report.transforms import transform_text
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.statistics import RESAMPLES
-from dainv.analysis.words import capital, number, percent, seed_interval, short_layer
-from dainv.augment import augmentation
+from dainv.augment import Augmentation, augmentation
 
 _EQUATION = (
     '<p class="equation" role="math" aria-label="sigma equals one minus the distance between x i and G of x i, '
@@ -19,6 +18,22 @@ _EQUATION = (
     "<span><sup>1</sup>⁄<sub><i>N</i></sub> ∑<sub><i>j</i></sub> <i>d</i>(<i>x<sub>i</sub></i>, "
     "<i>x<sub>j</sub></i>)</span></span> &nbsp; (Eq. 2)</p>"
 )
+
+_UNITS = {
+    "rotation": ("rotation", "°"),
+    "shift_rows": ("vertical shift", " of the height"),
+    "shift_columns": ("horizontal shift", " of the width"),
+    "shear": ("shear", "°"),
+    "zoom_rows": ("vertical zoom of the sampled window", ""),
+    "zoom_columns": ("horizontal zoom of the sampled window", ""),
+    "brightness": ("brightness added", ""),
+    "contrast": ("contrast factor", ""),
+}
+_DRAWN = {
+    "extremes": "either end with equal probability",
+    "uniform": "uniform between the ends",
+    "normal": "normal around the middle, cut at two standard deviations, which are the ends",
+}
 
 
 def runs_section(arms: Sequence[Arm]) -> str:
@@ -33,10 +48,11 @@ def runs_section(arms: Sequence[Arm]) -> str:
             html.Cell(percent(run.accuracy), run.accuracy.value),
             html.value(run.record["test"]["loss"]),
             _median_at(run, run.config["layers"][-1]),
+            html.code(commit_name(run.environment)[:7]),
         )
         for run in runs
     ]
-    header = ("Run", "α", "Seed", "Epochs", "Test accuracy", "Cross-entropy", "σ, last layer")
+    header = ("Run", "α", "Seed", "Epochs", "Test accuracy", "Cross-entropy", "σ, last layer", "Commit")
     counts = ", ".join(dict.fromkeys(f"{run.config['data']['n_test']:,}" for run in runs))
     return html.section(
         "Runs",
@@ -44,7 +60,7 @@ def runs_section(arms: Sequence[Arm]) -> str:
         html.note(
             "α is the share of the invariance losses in the training loss (Eq. 4). Accuracy (share of correct answers, "
             "Wilson interval) and cross-entropy (nats, mean) are those of the last epoch before the weights scored, on "
-            f"the {counts} test images as they are. σ: the median invariance score."
+            f"the {counts} test images as they are. σ: the median invariance score. Commit: of the code that trained."
         ),
     )
 
@@ -62,7 +78,7 @@ def scores_section(arms: Sequence[Arm]) -> str:
         "<p>At each layer, <i>d</i> is the mean squared difference of the <i>D</i> activations of two images, "
         f"<i>G</i> a random transformation, and <i>N</i> = {source.images:,} the number of images, "
         "<i>x<sub>i</sub></i> itself among them. <i>G</i>, drawn anew for every image and repeat: "
-        f"{escape(transform_text(augmentation(source.transform)))}.</p>"
+        f"{escape(_in_words(augmentation(source.transform)))}.</p>"
     )
     note = html.note(
         f"Of each run: {source.images:,} images × {source.repeats} transformations = "
@@ -103,13 +119,17 @@ def _run_table(run: AnalyzedRun) -> str:
                 dimension,
                 html.estimate(summary.median),
                 "" if above is None else html.estimate(above, sign=True),
-                html.Cell(f"{number(summary.q1, 3)}, {number(summary.q3, 3)}", summary.q1),
-                html.Cell(f"{number(summary.whisker_low, 3)}, {number(summary.whisker_high, 3)}", summary.whisker_low),
+                _ends(summary.box.q1, summary.box.q3),
+                _ends(summary.box.whisker_low, summary.box.whisker_high),
                 html.value(summary.mean),
             )
         )
     header = ("Layer", "<i>D</i>", "Median σ", "Minus pixels", "Quartiles", "Whiskers", "Mean")
     return html.table(header, rows, f"Scores of {run.label}")
+
+
+def _ends(low: float, high: float) -> html.Cell:
+    return html.Cell(f"{number(low, 3)}, {number(high, 3)}", low)
 
 
 def _arm_table(arm: Arm) -> str:
@@ -127,7 +147,7 @@ def _arm_table(arm: Arm) -> str:
                 html.Cell(seed_interval(mean, 3), mean.low),
                 html.value(mean.least),
                 html.value(mean.most),
-                html.Cell(f"{number(box.q1, 3)}, {number(box.q3, 3)}", box.q1),
+                _ends(box.q1, box.q3),
             )
         )
     header = ("Layer", "Mean of medians", "t interval", "Lowest run", "Highest run", "Quartiles, all scores")
@@ -136,3 +156,22 @@ def _arm_table(arm: Arm) -> str:
         f"degree{'s' if arm.n > 2 else ''} of freedom, and both ends. The interval speaks of trainings with other "
         "seeds and takes medians to be normally distributed over them."
     )
+
+
+def _in_words(scheme: Augmentation) -> str:
+    """An augmentation scheme in words."""
+    joiner = " or " if scheme.draw == "extremes" else " to "
+    parts = []
+    for name, (low, high) in scheme.ranges.items():
+        if name == "flip":
+            parts.append("mirrored left to right with probability one half")
+            continue
+        what, unit = _UNITS[name]
+        parts.append(f"{what} {_short(low)}{joiner}{_short(high)}{unit}")
+    if not parts:
+        return "none, the image as it is"
+    return f"{', '.join(parts)} ({_DRAWN[scheme.draw]}; {scheme.interpolation} interpolation, edges replicated)"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")

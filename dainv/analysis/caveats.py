@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dainv.analysis.arms import shown
+from dainv.analysis.formatting import listed
 from dainv.analysis.results import AnalyzedRun, Arm
-from dainv.analysis.words import listed
 
 
-def doubts(arms: Sequence[Arm]) -> list[str]:
-    """A line for each doubt; none where all is well."""
+def caveats(arms: Sequence[Arm]) -> list[str]:
+    """A line each; none where all is well."""
     runs = [run for arm in arms for run in arm.runs]
-    found = [doubt for run in runs for doubt in _of_a_run(run)]
-    found += [doubt for arm in arms for doubt in _of_an_arm(arm)]
-    for of, doubt in _BETWEEN_RUNS:
+    found = [line for run in runs for line in _of_a_run(run)]
+    found += [line for arm in arms for line in _of_an_arm(arm)]
+    for of, caveat in _BETWEEN_RUNS:
         if len({str(of(run)) for run in runs}) > 1:
-            found.append(doubt.format(listed(sorted({str(of(run)) for run in runs}))))
+            found.append(caveat.format(listed(sorted({str(of(run)) for run in runs}))))
     return found
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dainv.analysis.phases import LEAST_RECORDS, least_move, phases
+from dainv.analysis.loss_phases import LEAST_RECORDS, least_move, phases
 
 
 def kinds(curve):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dainv.analysis.arms import BASELINE
 from dainv.analysis.seeds import SeedMean
@@ -96,6 +97,12 @@ def seed_interval(mean: SeedMean, digits: int = 2) -> str:
     if mean.low is None or mean.high is None:
         return "one run"
     return f"{number(mean.low, digits)} to {number(mean.high, digits)}"
+
+
+def commit_name(environment: Mapping[str, Any]) -> str:
+    """The commit that something was made with, and whether its files were as committed."""
+    changes = " with uncommitted changes" if environment.get("uncommitted_changes") else ""
+    return f"{environment.get('commit') or 'unknown'}{changes}"
 
 
 def spread(values: Sequence[int]) -> str:

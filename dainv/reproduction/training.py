@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dainv.analysis.arms import settings_of
 from dainv.data import ImageData
 from dainv.errors import UserError
 from dainv.reporting import Reporter
-from dainv.reproduction.plan import PlannedRun
+from dainv.reproduction.planned_runs import PlannedRun
 from dainv.runs import RunDirectory
 from dainv.settings import RESUMABLE, TrainSettings
 from dainv.training import train
@@ -76,9 +76,9 @@ def adopt(folder: Path, planned: Sequence[PlannedRun], source: str | Path) -> st
     origin = RunDirectory.open(source)
     settings = origin.config.get("settings", {})
     arm = "invariance" if settings.get("alpha") else "baseline"
-    run = next((run for run in planned if (run.arm, run.seed) == (arm, settings.get("seed"))), None)
+    run = next((run for run in planned if (run.arm, run.settings.seed) == (arm, settings.get("seed"))), None)
     if run is None:
-        seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in planned))
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.settings.seed for run in planned))
         raise UserError(f"{source}: a run with seed {settings.get('seed')}, which is not among --seeds {seeds}")
     _check_same(origin, run.settings, None)
     place = folder / run.folder
@@ -113,9 +113,8 @@ def _check_same(run: RunDirectory, settings: TrainSettings, sha256: str | None) 
         UserError: names the setting that differs.
     """
     config = run.config
-    # a run of an earlier version knows nothing of later settings: it was as their defaults are
-    was = {**_plain(TrainSettings()), **config["settings"]}
-    for name, value in _plain(settings).items():
+    was = settings_of(config)
+    for name, value in settings_of({"settings": asdict(settings)}).items():
         if name not in RESUMABLE and was[name] != value:
             option = name.replace("_", "-")
             raise UserError(
@@ -124,11 +123,6 @@ def _check_same(run: RunDirectory, settings: TrainSettings, sha256: str | None) 
             )
     if sha256 is not None and config["data"]["sha256"] != sha256:
         raise UserError(f"{run.path}: made with other data than {settings.data}; give the same, or another folder")
-
-
-def _plain(settings: TrainSettings) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    return plain
 
 
 def _shown(value: Any) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from dainv.analysis.words import number, short_layer, signed
+from dainv.analysis.formatting import commit_name, listed, number, short_layer, signed
 
 Summary = Mapping[str, Any]
 
 
-def page(found: Summary) -> str:
+def report(found: Summary) -> str:
     """Everything, with the figures beside it."""
     parts = [
         "# Reproduction",
@@ -20,16 +20,19 @@ def page(found: Summary) -> str:
         *_doubts(found),
         "## Claim by claim",
         *claims(found),
-        "Intervals are 95 % intervals over images. Those of scores span the intervals of all seeds; that of the "
-        "accuracy is over seeds where there are three or more.",
+        "Intervals are 95 % intervals over images and span those of all seeds; that of the accuracy is over seeds from "
+        "three on.",
         "## Accuracy",
         *accuracy(found),
         "## Figure 1: invariance scores",
         "![Figure 1, published and here](figure1.svg)",
-        "Pale boxes are the published figure, full ones are ours. " + _pixels(found),
+        f"Open boxes: published. Full boxes: here{_means(found, 'each seed as a point')}. Whiskers: the last score "
+        f"within 1.5 interquartile ranges of the box. {_pixels(found)}",
         *scores(found),
         "## Figure 2: loss dynamics",
         "![Figure 2, published and here](figure2.svg)",
+        "Points: read off the published figure, joined by lines above. Lines below: here"
+        f"{_means(found, 'bands from the lowest seed to the highest')}.",
         *losses(found),
         *(["## Which recipe?", *variants(found)] if found["variants"] else []),
         "## Made with",
@@ -59,7 +62,9 @@ def scope(found: Summary) -> str:
             f"{found['published_epochs']} epochs. What is said here is about these runs only, and can neither bear out "
             "the paper nor refute it; what it says of time was measured by itself, by `dainv-bench overhead`."
         )
-    return f"{text} How much seeds differ is not known from one." if n == 1 else text
+    if n > 2:
+        return text
+    return f"{text} How much seeds differ is not known from one{'' if n == 1 else ', and hardly from two'}."
 
 
 def is_scaled(found: Summary) -> bool:
@@ -97,11 +102,20 @@ def accuracy(found: Summary) -> list[str]:
     """A row a run."""
     rows = []
     for arm, entry in found["accuracy"].items():
+        paper, thesis = (f"{entry[f'{source}_percent']} %" for source in ("paper", "thesis"))
         for run in entry["runs"]:
             own = f"{100 * run['value']:.2f} % ({100 * run['low']:.2f} to {100 * run['high']:.2f} %)"
-            paper, thesis = (f"{entry[f'{source}_percent']} %" for source in ("paper", "thesis"))
             rows.append((arm, str(run["seed"]), paper, thesis, own))
-    return [table(["arm", "seed", "paper", "thesis", "here"], rows)]
+        if len(entry["runs"]) > 1:
+            shares = [100 * run["value"] for run in entry["runs"]]
+            own = f"{np.mean(shares):.2f} % (lowest {min(shares):.2f} %, highest {max(shares):.2f} %)"
+            rows.append((arm, f"mean of {len(shares)}", paper, thesis, own))
+    note = "The paper's numbers are of one run each. In brackets: 95 % interval over the test images (Wilson)."
+    return [table(["arm", "seed", "paper", "thesis", "here"], rows), note]
+
+
+def _means(found: Summary, spread: str) -> str:
+    return f", means over {len(found['seeds'])} seeds, {spread}" if len(found["seeds"]) > 1 else ""
 
 
 def _pixels(found: Summary) -> str:
@@ -120,11 +134,16 @@ def scores(found: Summary) -> list[str]:
             if entry is None:
                 row += ["", "", "constant"]
                 continue
-            ends = f"{signed(entry['difference_low'])} to {signed(entry['difference_high'])}"
-            row += [number(entry["published_median"], 3), number(entry["median"], 3)]
-            row += [f"{signed(entry['difference'])} ({ends})"]
+            ends = " to ".join(signed(entry[f"difference_{end}"], 3) for end in ("low", "high"))
+            seeds = entry.get("medians", [])  # not in the first summaries that were committed
+            spread = f" ({number(min(seeds), 3)} to {number(max(seeds), 3)})" if len(seeds) > 1 else ""
+            row += [number(entry["published_median"], 3), f"{number(entry['median'], 3)}{spread}"]
+            row += [f"{signed(entry['difference'], 3)} ({ends})"]
         rows.append(row)
-    return [table(["layer", *(f"{arm}: {what}" for arm in arms for what in ("paper", "here", "difference"))], rows)]
+    note = "Median σ by layer. In brackets: of a difference, its 95 % interval over images"
+    note += ", spanning those of all seeds; of ours, the lowest and highest seed." if len(found["seeds"]) > 1 else "."
+    header = ["layer", *(f"{arm}: {what}" for arm in arms for what in ("paper", "here", "difference"))]
+    return [note, table(header, rows)]
 
 
 def losses(found: Summary) -> list[str]:
@@ -166,8 +185,8 @@ def provenance(found: Summary) -> list[str]:
     """With what, from what."""
     data, scoring, machine = found["data"], found["scoring"], found["environment"]
     rows = [
-        ("trained with commit", ", ".join(found["trained_with_commits"])),
-        ("page made with commit", f"{machine['commit']}{', changed' if machine['uncommitted_changes'] else ''}"),
+        *(("trained with commit", f"{name}: {listed(of)}") for name, of in found["trained_with_commits"].items()),
+        ("page made with commit", commit_name(machine)),
         ("data", f"{data['name']}, {data['n_train']:,} training and {data['n_test']:,} test images"),
         ("SHA-256 of the data", data["sha256"]),
         ("scores", f"{scoring['images']:,} test images, {scoring['repeats']} × {scoring['transform']}"),

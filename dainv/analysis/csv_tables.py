@@ -8,7 +8,7 @@ import numpy as np
 
 from dainv.analysis.comparison import Comparison
 from dainv.analysis.dynamics import Dynamics
-from dainv.analysis.phases import Phase
+from dainv.analysis.loss_phases import Phase
 from dainv.analysis.results import AnalyzedRun
 from dainv.export import csv_of
 
@@ -22,12 +22,12 @@ def scores_csv(runs: Sequence[AnalyzedRun]) -> bytes:
         for layer in run.layers:
             repeats, images = run.scores.sigma[layer].shape
             row: list[object] = [run.name, layer, run.scores.dimensions[layer], images, repeats]
-            summary = run.summaries.get(layer)
-            if summary is None:
+            found = run.summaries.get(layer)
+            if found is None:
                 row += [0, *[""] * 8]
             else:
-                row += [summary.n, *summary.median, summary.q1, summary.q3, summary.whisker_low, summary.whisker_high]
-                row += [summary.mean]
+                q1, _, q3, *whiskers = found.box
+                row += [found.n, *found.median, q1, q3, *whiskers, found.mean]
             rows.append(row)
     return csv_of(header, rows)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dainv.export import csv_of
 from dainv.reproduction.claims import Verdict
 from dainv.reproduction.distances import VariantDistance, loss_differences, nearest, score_differences
 from dainv.reproduction.evidence import Evidence
@@ -44,7 +43,12 @@ def summary(
         },
         "scores": {
             arm: {
-                layer: {"published_median": published, "median": published + difference.value, **_ends(difference)}
+                layer: {
+                    "published_median": published,
+                    "median": published + difference.value,
+                    "medians": [run.boxes[layer].median for run in runs],
+                    **_ends(difference),
+                }
                 for layer, (published, difference) in score_differences(runs).items()
             }
             for arm, runs in arms.items()
@@ -73,11 +77,10 @@ def summary_json(found: Mapping[str, Any]) -> bytes:
 
 def accuracy_csv(arms: Mapping[str, Sequence[Evidence]]) -> bytes:
     """A row a run: percent, with the interval over the test images, beside the paper's."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "seed", "epochs", "accuracy", "low", "high", "images", "paper"])
-    for arm, runs in arms.items():
-        for run in runs:
-            shares = (f"{100 * value:.2f}" for value in run.accuracy)
-            writer.writerow([arm, run.seed, run.epochs, *shares, run.n_test, ACCURACY[arm]])
-    return text.getvalue().encode()
+    header = ["arm", "seed", "epochs", "accuracy", "low", "high", "images", "paper"]
+    rows = (
+        [arm, run.seed, run.epochs, *(f"{100 * value:.2f}" for value in run.accuracy), run.n_test, ACCURACY[arm]]
+        for arm, runs in arms.items()
+        for run in runs
+    )
+    return csv_of(header, rows)

@@ -45,14 +45,9 @@ class PlannedRun:
     settings: TrainSettings
     folder: str
 
-    @property
-    def seed(self) -> int:
-        """Seed of the run."""
-        return self.settings.seed
-
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedRuns:
     """All runs.
 
     Attributes:
@@ -64,13 +59,13 @@ class Plan:
     variants: tuple[PlannedRun, ...]
 
 
-def make_plan(
+def plan_runs(
     training: Mapping[str, Any],
     seeds: Sequence[int],
     epochs: int,
     variants: Sequence[str] = (),
     variant_epochs: int = 11,
-) -> Plan:
+) -> PlannedRuns:
     """The runs, arm by arm for each seed.
 
     Args:
@@ -93,7 +88,7 @@ def make_plan(
         raise UserError(f"--alpha: the invariance arm needs a share above 0, got {recipe.alpha}")
     short = replace(recipe, epochs=variant_epochs, milestones=())
     changed = {RECIPE: short, **{name: replace(short, **_changes(name)) for name in variants}} if variants else {}
-    return Plan(
+    return PlannedRuns(
         main=tuple(_run(arm, RECIPE, recipe, seed, "") for seed in seeds for arm in ARMS),
         variants=tuple(
             _run(arm, name, settings, seed, f"variants/{name}-")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dainv.analysis.comparison import Comparison, RunComparison
-from dainv.analysis.paired import SIGNIFICANCE
+from dainv.analysis.formatting import interval, layer_list, listed, most_of, number, short_layer, signed, the
 from dainv.analysis.seeds import SeedDifference
-from dainv.analysis.words import interval, layer_list, listed, most_of, number, short_layer, signed, the
+from dainv.analysis.signed_rank import SIGNIFICANCE
 
 _TEST = (
     "By Wilcoxon signed-rank tests with Holm's correction over the layers, at 0.05; r is the effect size, the "
@@ -16,7 +16,7 @@ _TEST = (
 SMALL = 0.1  # a rank-biserial correlation below which a difference is called small, however certain it is
 
 
-def verdicts(comparison: Comparison) -> list[str]:
+def comparison_findings(comparison: Comparison) -> list[str]:
     """Over images for each pair of runs, then over seeds."""
     sentences = []
     if len(comparison.pairs) == 1 and comparison.pairs[0].tests:
@@ -86,22 +86,24 @@ def _over_images_of_pairs(comparison: Comparison) -> str:
 def _over_seeds(comparison: Comparison) -> str:
     one, other = comparison.reference, comparison.other
     who = f"Over seeds ({one.n} run{'s' if one.n > 1 else ''} of {the(one.label)}, {other.n} of {the(other.label)})"
-    known = {layer: found for layer, found in comparison.seeds.items() if found.low is not None}
-    if not known:
-        return (
-            f"{who}, no interval can be given for a difference: an arm has one run, and whether it is a usual one is "
-            f"not known. The mean of the medians differs {_extremes(comparison.seeds)}."
+    found = comparison.seeds
+    if min(one.n, other.n) <= 2:
+        why = (
+            "no interval can be given for a difference: an arm has one run, and whether it is a usual one is not known"
+            if min(one.n, other.n) == 1
+            else "no layer is singled out: between two runs a t test finds what happens to be alike, not what is large"
         )
+        return f"{who}, {why}. The mean of the medians differs {_extremes(found)}."
     parts = []
     for sign, word in ((1, "higher"), (-1, "lower")):
-        chosen = [layer for layer, found in known.items() if found.sign == sign]
+        chosen = [layer for layer in found if found[layer].sign == sign]
         if chosen:
-            most = max(chosen, key=lambda layer: abs(known[layer].value))
+            most = max(chosen, key=lambda layer: abs(found[layer].value))
             parts.append(
                 f"{word} at {layer_list(chosen, other.layers[1:])} (most at layer {short_layer(most)}: "
-                f"{_difference(known[most])})"
+                f"{_difference(found[most])})"
             )
-    unclear = [layer for layer, found in known.items() if not found.sign]
+    unclear = [layer for layer in found if not found[layer].sign]
     if unclear:
         parts.append(f"not clearly different at {layer_list(unclear, other.layers[1:])}")
     test = "paired by seed" if comparison.accuracy is not None and comparison.accuracy.paired else "Welch's"
@@ -133,7 +135,7 @@ def _how_sure(comparison: Comparison) -> str:
     agree = f"The difference has one sign in {counted} at {layer_list(unanimous, comparison.other.layers[1:])}."
     if found.least_rank_p < SIGNIFICANCE:
         return f"{agree} That many runs are enough to tell an arm from another without assumptions on their spread."
-    if found.low is None:
+    if min(found.n) == 1:
         return agree
     return (
         f"{agree} How sure that is: by signs or ranks alone, so few runs cannot reach a p below "
@@ -147,7 +149,8 @@ def _accuracy(comparison: Comparison) -> str:
     assert found is not None
     points = f"{signed(100 * found.value, 1)} points"
     if found.low is None or found.high is None:
-        return f"The mean test accuracy differs by {points}; with one run in an arm there is no interval."
+        why = "with one run in an arm" if min(found.n) == 1 else "as the differences have no spread over runs"
+        return f"The mean test accuracy differs by {points}; {why} there is no interval."
     verdict = {1: "higher", -1: "lower", 0: "not clearly different"}[found.sign]
     doubt = "" if found.sign else " That does not show them to be equal: any difference in the interval is possible."
     return (

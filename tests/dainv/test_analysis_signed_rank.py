@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dainv.analysis.paired import holm, paired_tests
+from dainv.analysis.signed_rank import holm, paired_tests
 
 
 def test_by_hand():
