@@ -22,6 +22,7 @@ from dainv.models.loading import load_model
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["index", "paper-to-code", "choosing", "troubleshooting", "extending", "install"]
+SOURCES = ["dainv", "kernels", "benchmarks", "tests", "examples"]
 PROGRAMS = {"dainv": main, "dainv-bench": dainv_bench.cli.main}
 
 
@@ -59,13 +60,25 @@ def test_relative_links_lead_somewhere(name):
             assert anchor in anchors(path.read_text()), link
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name for name in markdown_files() if name != "CHANGELOG.md"])
 def test_files_that_are_named_exist(name):
-    """A word in code style with a slash and an ending, or one that ends with a slash, is a path from the root."""
-    text = (ROOT / "docs" / f"{name}.md").read_text()
-    for word in re.findall(r"`([\w./-]+)`", text):
-        if re.search(r"/.*\.(py|md|c|json)$", word) or re.match(r"(dainv|kernels|benchmarks|tests|docs)/.*/$", word):
-            assert (ROOT / word).exists(), word
+    """In code style: from the root, the page's folder or a package in it; a file without a folder is somewhere."""
+    page = ROOT / name
+    bases = [ROOT, page.parent, *(init.parent for init in page.parent.glob("*/__init__.py"))]
+    for word in re.findall(r"`([\w.*/-]+)`", page.read_text()):
+        if re.search(r"[A-Z]{3}", word):  # stands for something
+            continue
+        if re.search(r"/.*\.(py|md|c|json)$", word) or re.match(rf"({'|'.join(SOURCES)}|docs)/.*/$", word):
+            assert any(any(base.glob(word.rstrip("/"))) for base in bases), word
+        elif word.endswith(".py"):
+            assert any(any((ROOT / folder).rglob(word)) for folder in SOURCES), word
+
+
+@pytest.mark.parametrize("name", ["extending", "paper-to-code"])
+def test_constants_that_are_named_exist(name):
+    sources = "\n".join(path.read_text() for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
+    for word in re.findall(r"`(_?[A-Z][A-Z_]+)`", (ROOT / "docs" / f"{name}.md").read_text()):
+        assert re.search(rf"^{word}\b.*=", sources, re.MULTILINE), word
 
 
 @pytest.mark.parametrize("name", PAGES)
