@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dainv.data import ImageSplit, StreamedSplit, ViewSampler
+from dainv.data import ImageSplit, SourceSampler, StreamedSplit
 from dainv.errors import UserError
 
 _EVERY_IMAGE = slice(None)
@@ -20,7 +20,7 @@ _EVERY_IMAGE = slice(None)
 
 def source_batches(
     split: ImageSplit | StreamedSplit,
-    sampler: ViewSampler,
+    sampler: SourceSampler,
     first_step: int = 0,
     share: slice = _EVERY_IMAGE,
     device: torch.device | str = "cpu",
@@ -65,7 +65,7 @@ class _Steps(Dataset[Any]):
     """The source images of a step, decoded; or what is wrong, which would lose its form if a worker raised it."""
 
     split: StreamedSplit
-    sampler: ViewSampler
+    sampler: SourceSampler
     share: slice
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor] | UserError:
@@ -77,7 +77,7 @@ class _Steps(Dataset[Any]):
 
 
 def _streamed(
-    split: StreamedSplit, sampler: ViewSampler, first_step: int, share: slice, device: torch.device
+    split: StreamedSplit, sampler: SourceSampler, first_step: int, share: slice, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     loader = DataLoader(
         _Steps(replace(split, labels=split.labels.cpu()), sampler, share),

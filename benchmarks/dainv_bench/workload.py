@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dainv.augment import augmentation
-from dainv.data import ViewSampler, load_data
+from dainv.data import SourceSampler, load_data
 from dainv.models.allcnn import AllCNNC
 from dainv.settings import TrainSettings
 from dainv_bench.overhead.arms import Criterion, objective_of
@@ -92,7 +92,7 @@ class Loader:
         loaded = load_data(data)
         self.n_classes, self.in_channels = len(loaded.classes), loaded.image_shape[0]
         self._images = loaded.train.to(device)
-        self._sampler = ViewSampler(len(self._images), n_images, seed)
+        self._sampler = SourceSampler(len(self._images), n_images, seed)
         self._views = views
         self._heavier = augmentation("heavier")
         self._draws = torch.Generator(device).manual_seed(seed)

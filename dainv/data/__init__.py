@@ -2,15 +2,15 @@
 
 from dainv.data.choice import choose_images
 from dainv.data.load import load_again, load_data
-from dainv.data.sampler import ViewSampler
+from dainv.data.sampler import SourceSampler
 from dainv.data.splits import ImageData, ImageSplit, Split, StreamedSplit
 
 __all__ = [
     "ImageData",
     "ImageSplit",
+    "SourceSampler",
     "Split",
     "StreamedSplit",
-    "ViewSampler",
     "choose_images",
     "load_again",
     "load_data",

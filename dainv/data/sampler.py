@@ -8,7 +8,7 @@ from torch import Tensor
 from dainv.errors import UserError
 
 
-class ViewSampler:
+class SourceSampler:
     """Which source images make up each batch: K a step, every image once a pass, each pass in a new order.
 
     The order follows from the seed and the step alone, so there is no state to save: a resumed run asks for the same

@@ -6,7 +6,6 @@ import copy
 import time
 
 from dainv.errors import UserError
-from dainv.phases import forget_peak
 from dainv.runs import RunDirectory
 from dainv.signals import Interrupted, StopSignals
 from dainv.training.checks import Diverged, check_weights
@@ -16,6 +15,7 @@ from dainv.training.resume import checkpoint_to_resume
 from dainv.training.saving import Saving
 from dainv.training.state import restore, state_of
 from dainv.training.trainer import Trainer
+from dainv.training.usage import reset_peak_memory
 
 _GPU_CHECK_EVERY = 100  # steps between looks at the losses where a look makes the host wait for the device
 
@@ -68,6 +68,7 @@ class _Loop:
         """Epoch 0: the first training batch and the test set as the untrained network sees them."""
         trainer = self._trainer
         untouched = copy.deepcopy(state_of(trainer, 0.0))  # a look must not move generators or running averages
+        trainer.model.train()  # as in the epochs to come, whichever way the network was handed over
         row = trainer.look()
         restore(trainer, untouched)
         trainer.losses[0] = row
@@ -82,7 +83,7 @@ class _Loop:
         stop = min(start + trainer.steps_per_epoch, trainer.total_steps)
         trainer.prepare_epoch(epoch)
         trainer.model.train()
-        forget_peak(trainer.device)
+        reset_peak_memory(trainer.device)
         alone = trainer.ranks.size == 1
         check_every = 1 if trainer.device.type == "cpu" else _GPU_CHECK_EVERY
         resumed_at = time.perf_counter()

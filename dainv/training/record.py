@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dainv.evaluation import accuracy
-from dainv.phases import peak_memory
 from dainv.training.checks import check_record
 from dainv.training.losses import ACCURACY, LAYERS, TASK, TOTAL
 from dainv.training.trainer import Trainer
+from dainv.training.usage import peak_memory
 
 
 def record_of(trainer: Trainer, epoch: int, n_steps: int, seconds: float) -> dict[str, Any]:

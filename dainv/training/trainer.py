@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from dainv.augment import augmentation
-from dainv.data import ImageData, ViewSampler
+from dainv.data import ImageData, SourceSampler
 from dainv.devices import resolve_device
 from dainv.models.loading import describe_model, model_to_train
 from dainv.models.tapped import TappedNetwork
 from dainv.objective import layer_weights
-from dainv.phases import PhaseClock
 from dainv.ranks import Ranks
 from dainv.reporting import Reporter
 from dainv.settings import TrainSettings
@@ -31,6 +30,7 @@ from dainv.training.optimizer import capturable_sgd, set_learning_rate
 from dainv.training.precision import set_precision
 from dainv.training.resume import backend_for
 from dainv.training.step import TrainingStep
+from dainv.training.usage import PhaseClock
 from dainv.training.views import Views
 from dainv_kernels import Groups
 
@@ -111,7 +111,7 @@ class Trainer:
         settings = self.settings
         n_images, seed = settings.images_per_step, settings.seed
         self.share = check_share(self.ranks, n_images, settings.views, settings.invariance_scope)
-        self.sampler = ViewSampler(len(self.data.train), n_images, seed)
+        self.sampler = SourceSampler(len(self.data.train), n_images, seed)
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
         scheme = augmentation(settings.augmentation, settings.interpolation)
         options = {"fused": settings.fused, "normalization": settings.normalization, "backend": self.backend}
@@ -162,7 +162,7 @@ class Trainer:
         self.learning_rate = self.settings.learning_rate_at(epoch, self.n_epochs)
         set_learning_rate(self.optimizer, self.learning_rate)
         if self.weights != (weights := self._weights_of(self.alpha)):
-            self.step_losses.weigh_by(weights)
+            self.step_losses.weights = weights
             self.training_step.forget()
 
     def go_to(self, step: int) -> None:

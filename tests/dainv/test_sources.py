@@ -5,7 +5,7 @@ import torch
 from data_folders import image_folder
 
 from dainv import UserError
-from dainv.data import ImageSplit, ViewSampler, load_data
+from dainv.data import ImageSplit, SourceSampler, load_data
 from dainv.sources import source_batches
 
 SIZES = ((8, 8), (10, 12), (16, 9), (8, 8), (9, 9))  # 10 training images
@@ -24,7 +24,7 @@ def streamed(tmp_path_factory):
 
 
 def batches(split, first_step=0, n=5, share=slice(None)):
-    found = source_batches(split, ViewSampler(len(split), 4, seed=3), first_step, share)
+    found = source_batches(split, SourceSampler(len(split), 4, seed=3), first_step, share)
     taken = list(itertools.islice(found, n))
     found.close()
     return taken
@@ -38,7 +38,7 @@ def assert_equal(one, other):
 
 
 def test_images_in_memory_come_as_the_sampler_says():
-    split, sampler = in_memory(), ViewSampler(10, 4, seed=3)
+    split, sampler = in_memory(), SourceSampler(10, 4, seed=3)
     for step, (images, labels) in enumerate(batches(split)):
         assert images.dtype == torch.uint8
         assert torch.equal(images, split.images[sampler.indices(step)])
@@ -79,8 +79,8 @@ def test_a_corrupt_image_is_named_when_its_batch_is_due(tmp_path, workers):
     image_folder(tmp_path, sizes=SIZES)
     data = load_data(str(tmp_path), image_size=6, stream="always", workers=workers)
     (tmp_path / "train" / "cat" / "2.png").write_bytes(b"broken")
-    bad = next(step for step in itertools.count() if 2 in ViewSampler(10, 4, seed=3).indices(step))
-    found = source_batches(data.train, ViewSampler(10, 4, seed=3))
+    bad = next(step for step in itertools.count() if 2 in SourceSampler(10, 4, seed=3).indices(step))
+    found = source_batches(data.train, SourceSampler(10, 4, seed=3))
     assert len(list(itertools.islice(found, bad))) == bad
     with pytest.raises(UserError, match=r"cat/2\.png: not a readable image") as caught:
         next(found)
@@ -91,7 +91,7 @@ def test_a_corrupt_image_is_named_when_its_batch_is_due(tmp_path, workers):
 @pytest.mark.parametrize("resident", [False, True])
 def test_the_host_does_not_wait_for_the_gpu(resident):
     split = in_memory().to("cuda") if resident else in_memory()
-    found = source_batches(split, ViewSampler(10, 4, seed=3), device="cuda")
+    found = source_batches(split, SourceSampler(10, 4, seed=3), device="cuda")
     next(found)
     torch.cuda.set_sync_debug_mode("error")
     try:

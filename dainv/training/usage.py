@@ -1,4 +1,4 @@
-"""What an epoch takes: time, by phase, and a GPU's memory."""
+"""What an epoch uses: time, by phase, and a GPU's memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PhaseClock:
         return {name: self.seconds.get(name) for name in ("data", "update", "evaluation")}
 
 
-def forget_peak(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Begin to look for the highest use anew."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
