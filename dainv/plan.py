@@ -102,7 +102,7 @@ def make_plan(settings: TrainSettings, data: ImageData, reporter: Reporter) -> P
 
 def _schedule(settings: TrainSettings, n_epochs: int) -> tuple[tuple[int, float, float], ...]:
     found: list[tuple[int, float, float]] = []
-    for epoch in range(n_epochs):
+    for epoch in settings.changes(n_epochs):
         now = settings.learning_rate_at(epoch, n_epochs), settings.alpha_at(epoch, n_epochs)
         if not found or found[-1][1:] != now:
             found.append((epoch, *now))

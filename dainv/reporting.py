@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -34,6 +35,12 @@ def progress_bar(console: Console) -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+def say(console: Console, what: RenderableType) -> None:
+    """Print. A run does not end because its log is on a full disk, or its terminal or its pipe's reader is gone."""
+    with suppress(OSError, SystemExit):  # what rich makes of a closed pipe, after it has put an end to all output
+        console.print(what, soft_wrap=True)
 
 
 class SilentReporter:
@@ -68,7 +75,8 @@ class ConsoleReporter:
 
     def __exit__(self, *_exception: object) -> None:
         """Take the bar away."""
-        self._progress.stop()
+        with suppress(OSError, SystemExit):
+            self._progress.stop()
 
     def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
         """Move the bar."""
@@ -83,8 +91,8 @@ class ConsoleReporter:
             f"epoch {record['epoch']:>3}  loss {record['train']['loss']:.3f}  task {record['train']['task']:.3f}  "
             f"inv {invariance[0]:.3f}…{invariance[-1]:.3f}  test {100 * record['test']['accuracy']:.2f} %"
         )
-        self._console.print(Text(line + ("" if speed is None else f"  {speed:.0f} images/s")), soft_wrap=True)
+        say(self._console, Text(line + ("" if speed is None else f"  {speed:.0f} images/s")))
 
     def message(self, text: str) -> None:
         """Print a note."""
-        self._console.print(Text(text, style="yellow"), soft_wrap=True)
+        say(self._console, Text(text, style="yellow"))

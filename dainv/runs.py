@@ -27,7 +27,6 @@ if sys.platform != "win32":  # there two processes in one run directory are not 
 
 _LOCK = ".lock"
 _CHECKPOINTS_KEPT = 2
-CHECKPOINTS = ("newest", "best")  # which one to read
 _LEFTOVER = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|step-\d+\.pt|best\.pt)\..+")
 
 # Results of the analysis, in the run's analysis/ folder.
@@ -219,8 +218,18 @@ class RunDirectory:
                 records.append(record)
         return records
 
+    def _expect_there(self) -> None:
+        """Nothing is written where a run was: it would be begun anew, without its settings and its records."""
+        if not (self.path / "config.json").is_file():
+            raise UserError(f"{self.path}: moved or removed meanwhile; where it is now, it goes on with --resume")
+
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add the record of an epoch."""
+        """Add the record of an epoch.
+
+        Raises:
+            UserError: it cannot be written, or the run directory is gone.
+        """
+        self._expect_there()
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         try:
             with open(self.path / "metrics.jsonl", "ab") as file:
@@ -246,7 +255,11 @@ class RunDirectory:
         """Save a state, which holds its ``"step"``, and remove all but the newest two.
 
         A damaged one does not count: it goes once two that can be read are there, and not before.
+
+        Raises:
+            UserError: it cannot be written, or the run directory is gone.
         """
+        self._expect_there()
         path = self.path / "checkpoints" / f"step-{state['step']:09d}.pt"
         write_atomically(path, lambda file: torch.save(state, file))
         self._readable[path] = True
@@ -270,7 +283,12 @@ class RunDirectory:
         return self._readable[path]
 
     def save_best(self, state: dict[str, Any]) -> None:
-        """Save the state of the highest test accuracy so far, in place of the one before."""
+        """Save the state of the highest test accuracy so far, in place of the one before.
+
+        Raises:
+            UserError: it cannot be written, or the run directory is gone.
+        """
+        self._expect_there()
         write_atomically(self._best, lambda file: torch.save(state, file))
 
     @property
@@ -280,7 +298,8 @@ class RunDirectory:
     def checkpoints(self) -> list[Path]:
         """Checkpoint files but the best, oldest first."""
         folder = self.path / "checkpoints"
-        return sorted(p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", p.name))
+        found = (p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", p.name))
+        return sorted(found, key=lambda p: int(p.stem.removeprefix("step-")))
 
     def load_checkpoint(
         self, device: torch.device | str = "cpu", warn: Callable[[str], None] = lambda _: None

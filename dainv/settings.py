@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dainv.errors import UserError
-from dainv.objective import SCHEMES
-from dainv.schedule import begins, multiplied, parse_alpha_schedule
+from dainv.names import SCHEMES
+from dainv.schedule import AlphaSchedule, begins, multiplied, parse_alpha_schedule
 
 # Settings that a resumed run may change: where things are, how they run and how often to save, not what is computed.
 RESUMABLE = (
@@ -97,12 +97,16 @@ class TrainSettings:
             )
         if self.batch_size < 2:
             raise UserError("--batch-size: expected at least 2 samples")
-        parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)
+        self._alpha_factors()
 
     def _expect(self, names: tuple[str, ...], what: str, holds: Callable[[Any], bool]) -> None:
         for name in names:
             value = getattr(self, name)
-            if value is not None and not holds(value):
+            try:
+                good = value is None or holds(value)
+            except TypeError:  # of a config.json that somebody has edited
+                good = False
+            if not good:
                 raise UserError(f"--{name.replace('_', '-')}: expected {what}, got {value}")
 
     @property
@@ -118,6 +122,12 @@ class TrainSettings:
         """Updates in the whole run."""
         return self.steps if self.steps is not None else self.epochs * self.steps_per_epoch(n_images)
 
+    def changes(self, n_epochs: int) -> list[int]:
+        """Epochs, counted from 0, at which the learning rate or alpha may be another one; the first is 0."""
+        starts = [start for start, _ in self._alpha_factors()]
+        begun = {begins(epoch, n_epochs, self.milestone_epochs) for epoch in (0, *self.milestones, *starts)}
+        return sorted(epoch for epoch in begun if epoch < n_epochs)
+
     def learning_rate_at(self, epoch: int, n_epochs: int) -> float:
         """Learning rate during an epoch, counted from 0; the milestones are scaled from 350 epochs to ``n_epochs``."""
         passed = sum(begins(milestone, n_epochs, self.milestone_epochs) <= epoch for milestone in self.milestones)
@@ -125,6 +135,9 @@ class TrainSettings:
 
     def alpha_at(self, epoch: int, n_epochs: int) -> float:
         """Alpha during an epoch, counted from 0; its schedule is scaled like the milestones."""
-        schedule = parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)
+        schedule = self._alpha_factors()
         passed = [factor for start, factor in schedule if begins(start, n_epochs, self.milestone_epochs) <= epoch]
         return multiplied(self.alpha, passed)
+
+    def _alpha_factors(self) -> AlphaSchedule:
+        return parse_alpha_schedule(self.alpha_schedule, self.alpha, self.milestone_epochs)

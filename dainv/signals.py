@@ -1,20 +1,23 @@
-"""Stopping cleanly: SIGTERM and Ctrl-C become a wish that training looks at after each step."""
+"""Stopping cleanly: SIGTERM, Ctrl-C and a terminal that closes become a wish that training looks at after each step."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import FrameType
 from typing import Any
 
 
 class Interrupted(Exception):  # not an error: the state is saved
-    """SIGTERM or Ctrl-C; the state was saved before this was raised."""
+    """One of the signals; the state was saved before this was raised."""
 
 
 class StopSignals(AbstractContextManager["StopSignals"]):
-    """Turns the first SIGTERM or Ctrl-C into a flag; the second one means now.
+    """Turns SIGTERM, SIGHUP and the first Ctrl-C into a flag; a Ctrl-C after that means now.
+
+    The others may come twice for one reason, as SIGHUP does from a terminal and from its shell. Where ``nohup`` has
+    SIGHUP ignored, it stays so.
 
     Args:
         announce: say so on stderr.
@@ -31,19 +34,23 @@ class StopSignals(AbstractContextManager["StopSignals"]):
         self._before: dict[int, Any] = {}
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.received and self._several:
-            return
-        if self.received:
+        if not self.received:
+            self.received = True
+            self._say("stopping after this step; the state will be saved")
+        elif number == signal.SIGINT and not self._several:
             signal.signal(number, self._before[number])
+            self._say("stopping now; --resume goes on from the last checkpoint")
             raise KeyboardInterrupt
-        self.received = True
+
+    def _say(self, text: str) -> None:
         if self._announce:
-            print("stopping after this step; the state will be saved", file=sys.stderr)
+            with suppress(OSError, RuntimeError):  # the terminal is gone, or was being written to
+                print(text, file=sys.stderr)
 
     def __enter__(self) -> StopSignals:
         """Listen."""
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, *_hangup()):
                 self._before[number] = signal.signal(number, self._receive)
         except ValueError:  # not the main thread, which alone may handle signals
             pass
@@ -53,3 +60,10 @@ class StopSignals(AbstractContextManager["StopSignals"]):
         """Listen no longer."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def _hangup() -> tuple[signal.Signals, ...]:
+    """SIGHUP, where there is one and it is not ignored."""
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return ()
+    return (signal.SIGHUP,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from rich.text import Text
 
 from dainv.cli import options
 from dainv.cli.console import OfSeveral, console
-from dainv.data.folders import STREAMING
 from dainv.errors import UserError
+from dainv.names import STREAMING
 from dainv.settings import PRECISIONS, SCOPES, TrainSettings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _default = TrainSettings()
 
 
-@click.command(cls=OfSeveral, short_help="Train a network with the invariance objective.")
+@click.command(cls=OfSeveral)
 @click.option("--data", default=_default.data, help="cifar10, cifar100, digits, FILE.npz or a folder of images.")
 @click.option("--data-root", default=_default.data_root, help="Where downloads go.")
 @click.option("--image-size", type=int, default=None, help="Resize the images of a folder to this side.")
@@ -128,9 +129,10 @@ def train(
     The defaults are the published run. Everything ends up in a run directory, which `dainv analyze` reads.
     """
     from dainv.devices import resolve_device
+    from dainv.malloc import keep_freed_memory
     from dainv.plan import make_plan, show
     from dainv.ranks import Ranks
-    from dainv.reporting import ConsoleReporter, SilentReporter
+    from dainv.reporting import ConsoleReporter, SilentReporter, say
     from dainv.signals import Interrupted
     from dainv.training import train as run_training
 
@@ -141,6 +143,8 @@ def train(
     settings = TrainSettings(**options)
     with Ranks.from_environment(resolve_device(settings.device).type) as ranks:
         data = _load(settings, ranks, download=not (dry_run or profile))
+        if ranks.device.type == "cpu":
+            keep_freed_memory()  # of the training: what loading took is given back
         if dry_run:
             if not ranks.is_main:
                 return
@@ -160,10 +164,11 @@ def train(
                 run = run_training(settings, data, run_dir, reporter, resume=resume, ranks=ranks)
         except Interrupted:
             if ranks.is_main:
-                click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
+                with suppress(OSError):  # the terminal may be what is gone
+                    click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
             ctx.exit(130)
         if ranks.is_main:
-            console.print(f"run directory: {run.path}", soft_wrap=True)
+            say(console, Text(f"run directory: {run.path}"))
 
 
 def _profile(settings: TrainSettings, data: ImageData, path: Path) -> None:
@@ -200,11 +205,15 @@ def _load(settings: TrainSettings, ranks: Ranks, download: bool) -> ImageData:
 
 def _resumed_options(ctx: click.Context, run_dir: str, options: dict[str, Any]) -> dict[str, Any]:
     """The run's own settings, under those on the command line; training refuses what may not change."""
+    from dainv.data.named import NAMED
     from dainv.runs import RunDirectory
 
-    saved = {
-        name: tuple(v) if isinstance(v, list) else v
-        for name, v in RunDirectory.open(run_dir).config["settings"].items()
-    }
+    config = RunDirectory.open(run_dir).config
+    if not isinstance(config.get("settings"), dict):
+        raise UserError(f"--resume: config.json of {run_dir} has no settings; it is not as training wrote it")
+    saved = {name: tuple(v) if isinstance(v, list) else v for name, v in config["settings"].items()}
     given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-    return {**{field.name: saved[field.name] for field in fields(TrainSettings) if field.name in saved}, **given}
+    resumed = {**{field.name: saved[field.name] for field in fields(TrainSettings) if field.name in saved}, **given}
+    if (data := resumed.get("data", _default.data)) not in NAMED and not Path(data).exists():
+        raise UserError(f"--resume: {data} is not here; --data says where the data of the run are now")
+    return resumed

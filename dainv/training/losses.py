@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dainv.models.tapped import TappedNetwork
+from dainv.objective import weigh
 from dainv.training.precision import autocast
 from dainv_kernels import Groups
 
@@ -25,7 +26,8 @@ class StepLosses(nn.Module):
     Args:
         tapped: the network.
         groups: of the views that come here.
-        weights: alpha^(l) of Eq. 4; see :meth:`weigh_by`.
+        weights: alpha^(l) of Eq. 4. They may be replaced; what was compiled or recorded with the old ones has to be so
+            anew.
         batch_size: B, views in the whole batch.
         processes: among which it is shared out.
         precision: see :func:`dainv.training.precision.autocast`.
@@ -44,17 +46,9 @@ class StepLosses(nn.Module):
         options: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.tapped, self.groups = tapped, groups
+        self.tapped, self.groups, self.weights = tapped, groups, weights
         self._batch_size, self._processes = batch_size, processes
         self._precision, self._options = precision, options
-        self.weigh_by(weights)
-
-    def weigh_by(self, weights: tuple[float, ...]) -> None:
-        """Take other weights. What was compiled or recorded with the old ones has to be so anew."""
-        self.weights = weights
-        # On the device beforehand: neither a compiled step nor a recorded one should fetch it from the host.
-        shares = [1 - sum(weights), *filter(None, weights)]
-        self._shares = torch.tensor(shares, dtype=torch.float32, device=self.groups.rows.device)
 
     def forward(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The total loss (Eq. 4), to be differentiated, and a row of the table of losses: ``(3 + L,)`` float32.
@@ -72,7 +66,5 @@ class StepLosses(nn.Module):
         else:  # shares need not be equal: a sum over them all, such that the mean over processes is the batch's
             share = self._processes / self._batch_size
             task, accuracy = functional.cross_entropy(logits, labels, reduction="sum") * share, right.sum() * share
-        # Eq. 4, the same to the bit as dainv.objective.weigh
-        used = [loss for loss, weight in zip(losses.values(), self.weights, strict=True) if weight]
-        total = torch.dot(torch.stack([task, *used]), self._shares)
+        total = weigh(task, losses, self.weights).total
         return total, torch.stack([value.detach().float() for value in (total, task, accuracy, *losses.values())])

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dainv.errors import UserError
 from dainv.training.optimizer import load_optimizer_state, optimizer_state
 from dainv.training.trainer import Trainer
 
@@ -41,10 +42,17 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> float:
 
     Returns:
         Seconds spent on its epoch before.
+
+    Raises:
+        UserError: the state is of another network.
     """
     trainer.go_to(state["step"])
-    trainer.model.load_state_dict(state["model"])
-    load_optimizer_state(trainer.optimizer, state["optimizer"])
+    try:
+        trainer.model.load_state_dict(state["model"])
+        load_optimizer_state(trainer.optimizer, state["optimizer"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split("\n")[:2])
+        raise UserError(f"--resume: the checkpoint of step {trainer.step} is not of this run ({reason})") from None
     try:
         trainer.draws.set_state(state["augmentation_generator"].cpu())
     except RuntimeError:  # a GPU's generator has another kind of state

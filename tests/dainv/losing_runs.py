@@ -150,6 +150,7 @@ def become(job: Job) -> None:
     np.random.seed()
     torch.seed()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
     Moments(job).install()
     from dainv.cli import main
 

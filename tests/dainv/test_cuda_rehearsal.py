@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from dainv.augment import PARAMETERS, SCHEMES
 from dainv.models.allcnn import AllCNNC
 from dainv.models.tapped import TappedNetwork
-from dainv.objective import layer_weights, weigh
+from dainv.objective import _vector, layer_weights, weigh
 from dainv.training.losses import StepLosses
 from dainv_kernels import Groups, closed_form, registration
 
@@ -56,8 +56,10 @@ def recording() -> _NothingFromTheHost:
 
 @pytest.fixture
 def fake() -> Iterator[FakeTensorMode]:
+    _vector.cache_clear()  # what one mode has made is of no use in another
     with torch.no_grad(), FakeTensorMode() as mode:
         yield mode
+    _vector.cache_clear()
 
 
 def on_gpu(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -101,7 +103,7 @@ def test_groups_can_be_made_within_a_recording() -> None:
     ids = on_gpu(N, dtype=torch.int64)
     with recording():
         for groups in (Groups.consecutive(K, M, CUDA), Groups.from_ids(ids)):
-            assert groups.arrived.device == groups.ids().device == CUDA
+            assert groups.segments("pairs").arrived.device == groups.ids().device == CUDA
 
 
 @pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if scheme.ranges])
@@ -133,9 +135,10 @@ def test_the_losses_of_a_step_can_be_recorded(
         precision=precision,
         options={"fused": fused, "backend": "torch"},
     )
-    views, labels = on_gpu(N, 3, 32, 32), on_gpu(N, dtype=torch.int64)
+    views, labels = on_gpu(N, 3, 32, 32).contiguous(memory_format=torch.channels_last), on_gpu(N, dtype=torch.int64)
+    losses(views, labels)  # as a step before the recording does
     with recording() as step:
-        total, row = losses(views.contiguous(memory_format=torch.channels_last), labels)
+        total, row = losses(views, labels)
     assert step.dtypes["aten.convolution.default"] == {torch.bfloat16 if precision == "bf16" else torch.float32}
     assert (total.device, row.shape, row.dtype) == (CUDA, (12,), torch.float32)
 

@@ -177,7 +177,7 @@ def test_real_processes_killed_at_random_times(tmp_path):
 # Asked to stop
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_in_mid_epoch_saves_there_and_exits_130(lab, whole, seldom, tmp_path, name):
     """No checkpoints but those of the epochs, so that the one near step 8 is the signal's."""
     run = tmp_path / "run"

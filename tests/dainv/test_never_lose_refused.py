@@ -1,13 +1,26 @@
 """What a run does not go on with: other settings, other data, other people's pickles."""
 
 import ast
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from losing_lab import EPOCHS, KILLS, OPTIONS, check_one_line, check_same, checkpoints, contents, copy, linux, read
+from losing_lab import (
+    EPOCHS,
+    KILLS,
+    OPTIONS,
+    check_one_line,
+    check_same,
+    checkpoints,
+    contents,
+    copy,
+    differences,
+    linux,
+    read,
+)
 
 import dainv
 import dainv_kernels
@@ -58,6 +71,39 @@ def test_other_data_of_the_same_name_are_refused(lab, interrupted, tmp_path):
     before = contents(run)
     check_one_line(*lab(run, "--data", str(tmp_path / "other" / "data.npz")))
     assert contents(run) == before
+
+
+def test_data_that_are_elsewhere_now_can_be_named(lab, whole, interrupted, tmp_path):
+    run = copy(interrupted, tmp_path)
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["data"] = "moved/data.npz"
+    (run / "config.json").write_text(json.dumps(config))
+    code, errors = lab(run)
+    check_one_line(code, errors)
+    assert "moved/data.npz is not here; --data says" in errors
+    lab.finish(run, "--data", str(lab.folder / "data.npz"))
+    assert differences(read(checkpoints(run)[-1]), read(checkpoints(whole)[-1])) == []
+
+
+@pytest.mark.parametrize(("edited", "said"), [({}, "no settings"), ({"settings": {"alpha": "x"}}, "--alpha: expected")])
+def test_a_config_that_was_edited_is_refused_in_a_line(lab, interrupted, tmp_path, edited, said):
+    run = copy(interrupted, tmp_path)
+    (run / "config.json").write_text(json.dumps(edited))
+    code, errors = lab(run)
+    check_one_line(code, errors)
+    assert said in errors
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer"])
+def test_a_checkpoint_of_another_network_is_refused_in_a_line(lab, interrupted, tmp_path, part):
+    run = copy(interrupted, tmp_path)
+    newest = checkpoints(run)[-1]
+    state = read(newest)
+    state[part] = {}
+    torch.save(state, newest)
+    code, errors = lab(run)
+    check_one_line(code, errors)
+    assert "not of this run" in errors
 
 
 def test_the_run_is_not_started_anew_without_resume(lab, interrupted, tmp_path):

@@ -36,6 +36,17 @@ def test_a_run_directory_moves(tmp_path):
     assert RunDirectory.open(tmp_path / "there").load_checkpoint()["step"] == 1
 
 
+@pytest.mark.parametrize("how", ["append_metrics", "save_checkpoint", "save_best"])
+def test_a_run_that_is_moved_while_it_trains_is_not_begun_anew_at_its_old_place(tmp_path, how):
+    run = new_run(tmp_path / "here")
+    run.save_checkpoint(state(1))
+    run.path.rename(tmp_path / "there")
+    with pytest.raises(UserError, match=r"here: moved or removed meanwhile.*--resume"):
+        getattr(run, how)(state(2))
+    assert not run.path.exists()
+    assert RunDirectory.open(tmp_path / "there").load_checkpoint()["step"] == 1
+
+
 def test_existing_directories_are_not_overwritten(tmp_path):
     new_run(tmp_path / "run")
     with pytest.raises(UserError, match="--resume"):
@@ -56,6 +67,13 @@ def test_the_newest_two_checkpoints_are_kept(tmp_path):
     for step in (1, 2, 30):
         run.save_checkpoint(state(step))
     assert [p.name for p in run.checkpoints()] == ["step-000000002.pt", "step-000000030.pt"]
+
+
+def test_checkpoints_are_in_the_order_of_their_steps_however_many(tmp_path):
+    run = new_run(tmp_path / "run")
+    for step in (999_999_999, 1_000_000_000):
+        run.save_checkpoint(state(step))
+    assert run.load_checkpoint()["step"] == 1_000_000_000
 
 
 @pytest.mark.parametrize("looked_at", [False, True])

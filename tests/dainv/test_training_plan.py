@@ -38,6 +38,22 @@ def test_a_plan_says_what_the_run_will_be(tiny):
     assert plan.dimensions["layer9"] == 10 * 4 * 4
 
 
+def test_the_schedule_of_a_run_of_any_length_is_found_at_once(tiny):
+    plan = plan_of(tiny, steps=10**9)
+    assert plan.n_epochs == 250_000_000
+    assert [epoch for epoch, _, _ in plan.schedule] == [0, 142857143, 178571429, 214285715]
+
+
+@pytest.mark.parametrize("schedule", ["", "0:10,10:0.1,87:0.1,175:0.1,262:0"])
+@pytest.mark.parametrize("n_epochs", [1, 2, 7, 35, 351])
+def test_between_its_changes_a_schedule_stands_still(schedule, n_epochs):
+    settings = TrainSettings(alpha_schedule=schedule)
+    now = None
+    for epoch in range(n_epochs):
+        before, now = now, (settings.learning_rate_at(epoch, n_epochs), settings.alpha_at(epoch, n_epochs))
+        assert now == before or epoch in settings.changes(n_epochs)
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_memory_is_counted_by_shape(tiny, batch_norm):
     """Of what autograd keeps for the backward pass, every byte but the parameters', which it keeps too, and indices."""
