@@ -8,7 +8,7 @@ refers to its companion article); docs/reproduction.md says where the sources di
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class Augmentation:
     """
 
     name: str
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, tuple[float, float]] = field(hash=False)  # a dict has none
     draw: str = "normal"
     interpolation: str = "bilinear"
     off_centre: bool = False

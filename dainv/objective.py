@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dainv.errors import UserError
+from dainv.names import SCHEMES
 from dainv.taps import Taps, match_layers
 from dainv_kernels import Groups, invariance_loss
 from dainv_kernels.groups import NORMALIZATIONS
 
 if TYPE_CHECKING:  # not every build of torch has it
     from torch.distributed import ProcessGroup
-
-SCHEMES = ("exponential", "linear", "uniform")
 
 
 def layer_weights(
@@ -124,7 +124,13 @@ def weigh(task_loss: Tensor, losses: dict[str, Tensor], weights: Sequence[float]
         task_loss: 0-d loss of the task.
         losses: layer name -> 0-d invariance loss, first layer first.
         weights: alpha^(l) for each layer.
+
+    Raises:
+        ValueError: the task loss is not a 0-d tensor.
     """
+    if not isinstance(task_loss, Tensor) or task_loss.ndim:
+        got = f"the shape {tuple(task_loss.shape)}" if isinstance(task_loss, Tensor) else f"{task_loss!r}"
+        raise ValueError(f"task_loss: expected a tensor without dimensions, such as the mean over views, got {got}")
     measured = zip(losses.values(), weights, strict=True)
     used, shares = zip((task_loss, 1 - sum(weights)), *(pair for pair in measured if pair[1]), strict=True)
     if torch.compiler.is_compiling():  # makes one kernel of it, and warns of caches
@@ -148,7 +154,8 @@ class InvarianceObjective:
     It listens to the named layers; after the model's forward pass call it with the task loss and the groups.
 
     Args:
-        model: any module; it is not changed.
+        model: any module; it is not changed. One that ``torch.compile`` has made is listened to as the model that it
+            was made of, if it has not run yet.
         layers: shell-style pattern or patterns of layer names, as ``model.named_modules()`` gives them.
         alpha: share of the invariance losses in the total (Eq. 4). 0 only measures.
         spread: weight of the last layer over that of the first.
@@ -169,7 +176,7 @@ class InvarianceObjective:
         weights: their weights.
 
     Raises:
-        UserError: a pattern matches no layer.
+        UserError: a pattern matches no layer, or there is none.
         ValueError: another argument outside its range.
 
     Example:
@@ -199,6 +206,9 @@ class InvarianceObjective:
     ) -> None:
         if normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
+        if not layers:
+            raise UserError("layers: expected at least one name or pattern, got none")
+        model = getattr(model, "_orig_mod", model)  # what torch.compile made runs the layers of the model in it
         self.layers = match_layers(model, layers)
         self.weights = layer_weights(len(self.layers), alpha, spread, scheme)
         self.alpha = alpha
@@ -206,10 +216,12 @@ class InvarianceObjective:
         self.backend = backend
         self.process_group = process_group
         self.groups = groups if groups is None or isinstance(groups, Groups) else Groups.from_ids(groups)
+        self._differentiable: dict[str, bool] = {}
         self._taps = Taps(model, self.layers, self._on_output)
 
-    def _on_output(self, _name: str, output: Tensor) -> Tensor:
+    def _on_output(self, name: str, output: Tensor) -> Tensor:
         """The layer's loss, if it can be taken now; else its output, to take it of later."""
+        self._differentiable[name] = torch.is_grad_enabled()
         if self.groups is None or not torch.is_grad_enabled():
             return output
         return invariance_loss(
@@ -233,16 +245,20 @@ class InvarianceObjective:
 
         Raises:
             ValueError: groups given both here and before, or not at all.
-            RuntimeError: a layer has not run since the last call, or no loss has a gradient though the task's has.
+            RuntimeError: a layer has not run since the last call, or the task loss has a gradient and a layer ran
+                without, or all losses are without.
         """
         losses = self._take(groups)
-        if self.alpha and task_loss.requires_grad and not any(loss.requires_grad for loss in losses.values()):
-            raise RuntimeError(
-                "the invariance losses have no gradient: the model's latest forward pass ran without (an evaluation "
-                "between the training forward pass and the objective, a reentrant checkpoint), or all that leads to "
-                "the layers is frozen"
-            )
-        return weigh(task_loss, losses, self.weights)
+        objective = weigh(task_loss, losses, self.weights)
+        if self.alpha and task_loss.requires_grad:
+            without = [name for name in losses if not self._differentiable[name]]
+            if without or not any(loss.requires_grad for loss in losses.values()):
+                raise RuntimeError(
+                    f"the invariance losses of {without or list(losses)} have no gradient: the layers' latest forward "
+                    "pass ran without (an evaluation between the training forward pass and the objective, "
+                    "torch.no_grad, a reentrant checkpoint), or all that leads to them is frozen"
+                )
+        return objective
 
     def _take(self, groups: Tensor | Groups | None) -> dict[str, Tensor]:
         """The losses of the model's latest forward pass, in the order in which the layers ran."""
@@ -250,11 +266,12 @@ class InvarianceObjective:
             raise ValueError("groups: expected either here or when the objective is made, once and for all batches")
         kept = self._taps.take()
         self.layers = list(kept)
-        if all(value.ndim == 0 for value in kept.values()):  # losses already; a layer's output has samples
-            return kept
         known = self.groups if groups is None else groups
         assert known is not None
-        return _losses(kept, known, self.weights, self.normalization, self.backend, self.process_group)
+        # With groups known beforehand, what ran with gradients is a loss already.
+        rest = {name: value for name, value in kept.items() if self.groups is None or value.ndim > 0}
+        weights = [weight for name, weight in zip(kept, self.weights, strict=True) if name in rest]
+        return kept | _losses(rest, known, weights, self.normalization, self.backend, self.process_group)
 
     @torch.no_grad()
     def measure(self, groups: Tensor | Groups | None = None) -> dict[str, Tensor]:

@@ -81,8 +81,8 @@ class TappedNetwork(nn.Module):
             process_group: ranks whose batches make up one, see :func:`dainv_kernels.invariance_loss`.
 
         Raises:
-            UserError: a layer did not run or does not put out a tensor, its output was overwritten by what comes after
-                it, or the network puts out no logits.
+            UserError: a layer did not run, ran without gradients or does not put out a tensor, its output was
+                overwritten by what comes after it, or the network puts out no logits.
         """
         options: dict[str, Any] = {"normalization": normalization, "backend": backend}
         if process_group is not None:
@@ -103,6 +103,7 @@ class _Losses:
 
     def __init__(self) -> None:
         self.active = False
+        self.differentiable = False
         self.fused = False
         self.groups: Groups
         self.weights: dict[str, float] = {}
@@ -112,19 +113,30 @@ class _Losses:
 
     def begin(self, groups: Groups, weights: dict[str, float], fused: bool, options: dict[str, Any]) -> None:
         self.active, self.fused, self.groups, self.weights, self.options = True, fused, groups, weights, options
+        self.differentiable = torch.is_grad_enabled()
 
     def add(self, name: str, output: Tensor) -> None:
         """Take the loss of a layer's output."""
         weight = self.weights[name]
+        if weight:
+            self._refuse_without_gradients(name)
         self.taken[name] = invariance_loss(output if weight else output.detach(), self.groups, **self.options)
         if weight:
             self.watch(name, output)
 
     def add_relu(self, name: str, x: Tensor) -> Tensor:
         """Take the loss of a ReLU together with it."""
+        self._refuse_without_gradients(name)
         output, self.taken[name] = relu_invariance(x, self.groups, **self.options)
         self.watch(name, output)
         return output
+
+    def _refuse_without_gradients(self, name: str) -> None:
+        if self.differentiable and not torch.is_grad_enabled():
+            raise UserError(
+                f"layer {name!r} runs without gradients (a reentrant torch.utils.checkpoint, torch.no_grad), "
+                "so that its invariance loss would train nothing; choose others"
+            )
 
     def watch(self, name: str, output: Tensor) -> None:
         """Remember that the backward pass will need this output as it is now; a compiler sees to that itself."""

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
-from dainv.phases import PhaseClock
+from dainv.errors import UserError
 from dainv.training.captured import CapturedStep, CaptureError
+from dainv.training.usage import PhaseClock
 from dainv.training.views import Views
 
 
@@ -87,7 +89,13 @@ class TrainingStep:
         with self._clock.step_phase("update"):
             total, row = self._losses(views, labels)
             self.optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            try:
+                total.backward()
+            except CheckpointError:  # its layers run a second time, now, when nobody asks for their losses
+                raise UserError(
+                    "a layer of the objective is inside a torch.utils.checkpoint; choose layers outside of it, or "
+                    "train in a loop of your own with dainv.InvarianceObjective, which can do that"
+                ) from None
             if self._clip is not None:
                 torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._clip)
             self.optimizer.step()

@@ -116,7 +116,7 @@ def test_parameters_of_an_image_are_independent_of_each_other():
 
 
 @pytest.mark.parametrize(
-    ("name", "contrast"), [("half-extremes", {0.75, 1.25}), ("half-extremes-released", {0.25, 1.25})]
+    ("name", "contrast"), [("half-extremes", (0.75, 1.25)), ("half-extremes-released", (0.25, 1.25))]
 )
 def test_extremes_take_either_end_of_the_halved_ranges(name, contrast):
     drawn = dainv.augmentation(name).parameters(2000, torch.Generator().manual_seed(0))
@@ -161,6 +161,11 @@ def test_output_stays_in_range_and_shape():
     assert out.dtype == torch.float32
     assert out.min() >= 0
     assert out.max() <= 1
+
+
+def test_equal_schemes_have_one_hash():
+    assert hash(dainv.augmentation("heavier", "bilinear")) == hash(dainv.augmentation("heavier"))
+    assert len({dainv.augmentation(name) for name in ("heavier", "heavier", "light")}) == 2
 
 
 def test_unknown_scheme_and_wrong_images_are_refused():

@@ -187,3 +187,26 @@ def test_logits_are_found_in_what_a_network_puts_out(output):
 def test_an_output_without_logits_is_answered_in_one_line(output):
     with pytest.raises(UserError, match=f"puts out a {type(output).__name__}, expected logits"):
         logits_of(output)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant=True):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())
+        self.head, self.reentrant = nn.Linear(4, 10), reentrant
+
+    def forward(self, x):
+        x = torch.utils.checkpoint.checkpoint(self.block, self.stem(x), use_reentrant=self.reentrant)
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("layers", [["block.0"], ["block.1"]])
+def test_layers_that_run_without_gradients_are_refused_unless_they_are_only_measured(layers):
+    tapped = TappedNetwork(Checkpointed(), ["stem", *layers])
+    with pytest.raises(UserError, match="runs without gradients"):
+        tapped.forward_losses(images().float().requires_grad_(), GROUPS, [0.1, 0.1])
+    for weights, grad in (([0.1, 0.0], True), ([0.1, 0.1], False)):
+        with torch.set_grad_enabled(grad):
+            _, losses = tapped.forward_losses(images().float().requires_grad_(grad), GROUPS, weights)
+        assert [loss.requires_grad for loss in losses.values()] == [grad, False]

@@ -119,6 +119,11 @@ def test_unknown_layer_is_answered_with_near_names():
         dainv.InvarianceObjective(dainv.AllCNNC(width=0.05), "layr1")
 
 
+def test_no_layer_at_all_is_refused_by_the_name_of_the_argument():
+    with pytest.raises(dainv.UserError, match="layers: expected at least one"):
+        dainv.InvarianceObjective(small_model(), [])
+
+
 def test_patterns_select_layers_in_the_order_of_the_model():
     objective = dainv.InvarianceObjective(dainv.AllCNNC(width=0.05), ["layer9", "layer[1-3]"])
     assert objective.layers == ["layer1", "layer2", "layer3", "layer9"]
@@ -172,6 +177,58 @@ def test_an_evaluation_between_forward_pass_and_objective_is_refused():
         objective(task, sources)
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["groups at the call", "groups beforehand"])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpoint_gives_the_same_gradients_or_is_refused(reentrant, known):
+    first, inside, head = nn.Linear(12, 9), nn.Sequential(nn.Linear(9, 9), nn.Tanh()), nn.Linear(9, 3)
+    model, (images, labels, sources) = nn.ModuleList([first, inside, head]), small_batch()
+    gradients = []
+    for block in (inside, lambda x: torch.utils.checkpoint.checkpoint(inside, x, use_reentrant=reentrant)):
+        objective = dainv.InvarianceObjective(model, ["0", "1.1"], alpha=0.5, groups=sources if known else None)
+        task = nn.functional.cross_entropy(head(block(first(images.flatten(1)))), labels)
+        if reentrant and gradients:
+            with pytest.raises(RuntimeError, match=r"losses of \['1\.1'\] have no gradient"):
+                objective(task, None if known else sources)
+        else:
+            objective(task, None if known else sources).total.backward()
+            gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+            model.zero_grad()
+        objective.remove()
+    for one, other in zip(gradients[0], gradients[-1], strict=True):
+        torch.testing.assert_close(other, one)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["groups at the call", "groups beforehand"])
+def test_a_part_that_runs_without_gradients_is_measured_and_not_trained(known):
+    model, (images, labels, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, ["2", "4"], groups=sources if known else None)
+    call = () if known else (sources,)
+
+    def forward():
+        with torch.no_grad():
+            hidden = model[:3](images)
+        return nn.functional.cross_entropy(model[3:](hidden), labels)
+
+    task = forward()
+    with pytest.raises(RuntimeError, match=r"losses of \['2'\] have no gradient"):
+        objective(task, *call)
+    forward()
+    losses = objective.measure(*call)
+    with torch.no_grad():
+        expected = model[:3](images), model[:5](images)
+    for loss, features in zip(losses.values(), expected, strict=True):
+        torch.testing.assert_close(loss, invariance_loss(features, sources))
+
+
+@pytest.mark.parametrize("task", [torch.zeros(8), 2.0], ids=["one for each view", "a number"])
+def test_a_task_loss_is_one_tensor_without_dimensions(task):
+    model, (images, _, sources) = small_model(), small_batch()
+    objective = dainv.InvarianceObjective(model, "2")
+    model(images)
+    with pytest.raises(ValueError, match="task_loss: expected a tensor without dimensions"):
+        objective(task, sources)
+
+
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("known", [False, True], ids=["groups at the call", "groups beforehand"])
 def test_a_compiled_model_gives_the_same(known):
@@ -184,6 +241,18 @@ def test_a_compiled_model_gives_the_same(known):
     torch.testing.assert_close(totals[1], totals[0])
     gradients = [torch.autograd.grad(total, list(model.parameters()), retain_graph=True) for total in totals]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-7)
+
+
+def test_layers_of_a_compiled_model_have_the_names_that_they_have_in_the_model():
+    model, (images, labels, sources) = small_model(), small_batch()
+    compiled = torch.compile(model, backend="eager")  # traced; the model of it is called "_orig_mod"
+    totals = []
+    for given, forward in ((model, model), (compiled, compiled)):
+        objective = dainv.InvarianceObjective(given, ["2", "4"])
+        totals.append(objective(nn.functional.cross_entropy(forward(images), labels), sources).total)
+        assert objective.layers == ["2", "4"]
+        objective.remove()
+    torch.testing.assert_close(totals[1], totals[0])
 
 
 def test_arguments_are_looked_at_when_the_objective_is_made():

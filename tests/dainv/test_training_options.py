@@ -1,8 +1,11 @@
 """What a user may ask of training beside the published run: other schedules, clipping, phases; what is refused."""
 
+import errno
+import io
 import json
 import os
 import signal
+import sys
 from copy import deepcopy
 from dataclasses import asdict, fields
 
@@ -207,6 +210,27 @@ def test_of_several_processes_a_signal_that_comes_twice_is_one(capsys):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGHUP")
+def test_a_terminal_that_closes_asks_to_stop_and_its_second_signal_does_not_mean_now(monkeypatch):
+    """It sends SIGHUP, its shell another one, and what is said can no longer be written."""
+
+    class Gone(io.StringIO):
+        def write(self, _text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received
+    monkeypatch.setattr(signal, "getsignal", lambda _number: signal.SIG_IGN)  # as nohup has it
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+    signal.signal(signal.SIGHUP, before)
+    assert not signals.received
+
+
 @pytest.mark.parametrize("wrong", [["--batch-size", "63"], ["--epochs", "many"], ["--nothing"]])
 def test_rank_0_tells_a_mistake_that_all_processes_meet(monkeypatch, wrong):
     waits = []
@@ -216,3 +240,19 @@ def test_rank_0_tells_a_mistake_that_all_processes_meet(monkeypatch, wrong):
         monkeypatch.setenv("RANK", str(rank))
         assert CliRunner().invoke(main, ["train", *wrong]).exit_code in (1, 2)
         assert len(waits) == rank  # torchrun ends the others meanwhile
+
+
+def test_before_any_update_a_network_is_looked_at_as_it_trains(tmp_path, tiny):
+    """Dropout and batch statistics on, also where the network comes in eval mode."""
+    first = [
+        run(tmp_path / name, tiny, model=f"training_runs:{name}", layers=("*.relu",), width=1.0, steps=1)[0].metrics()[
+            0
+        ]["train"]
+        for name in ("small_network", "network_in_eval_mode")
+    ]
+    assert first[0] == first[1]
+
+
+def test_layers_inside_a_checkpoint_are_refused_in_one_line(tmp_path, tiny):
+    with pytest.raises(UserError, match=r"inside a torch\.utils\.checkpoint; choose layers outside"):
+        run(tmp_path, tiny, model="training_runs:CheckpointedNetwork", layers=("first.relu",), width=1.0, steps=1)

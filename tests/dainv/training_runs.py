@@ -7,6 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from dainv.data import ImageData, ImageSplit, load_data
 from dainv.settings import TrainSettings
@@ -24,10 +25,33 @@ def small_network(n_classes, in_channels):
     return nn.Sequential(OrderedDict(first=nn.Sequential(first), second=nn.Sequential(second), **rest))
 
 
+def network_in_eval_mode(n_classes, in_channels):
+    """As a file of weights is often handed over."""
+    return small_network(n_classes, in_channels).eval()
+
+
+class CheckpointedNetwork(nn.Module):
+    """Runs its first part a second time in the backward pass, to keep less."""
+
+    def __init__(self, n_classes, in_channels):
+        super().__init__()
+        self.first = nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, 4, 3), relu=nn.ReLU()))
+        self.classes = nn.Linear(4, n_classes)
+
+    def forward(self, images):
+        return self.classes(checkpoint(self.first, images, use_reentrant=False).mean((2, 3)))
+
+
 def smallest_network(n_classes, in_channels):
     """The least that has a layer to tap: what takes a compiler seconds and not minutes."""
     layers = OrderedDict(conv=nn.Conv2d(in_channels, 4, 3), relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1))
     return nn.Sequential(layers | OrderedDict(flat=nn.Flatten(), classes=nn.Linear(4, n_classes)))
+
+
+def wide_network(n_classes, in_channels):
+    """Little to compute and much to keep: 96 KiB of activations for an image of 16 × 16 pixels."""
+    layers = OrderedDict(conv=nn.Conv2d(in_channels, 96, 1), relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(layers | OrderedDict(flat=nn.Flatten(), classes=nn.Linear(96, n_classes)))
 
 
 class Recorder:
