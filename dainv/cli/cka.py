@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dainv.cli import options
-from dainv.cli.console import console
+from dainv.cli.console import console, expect_writable
 from dainv.errors import UserError
 
 
@@ -61,6 +61,7 @@ def cka(
     for path in out:
         if Path(path).suffix not in FORMS:
             raise UserError(f"--out {path}: expected a name that ends in {', '.join(FORMS)}")
+        expect_writable(Path(path))
     place = resolve_device(device)
     found = load_images(model, data, data_root, image_size)
     prepare = normalization(normalize, found.image_shape[0])

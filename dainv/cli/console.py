@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +19,22 @@ from dainv.errors import UserError
 console = Console(highlight=False)
 
 _SECONDS_FOR_RANK_0 = 5.0
+
+
+def expect_writable(path: Path) -> None:
+    """Find out before the work begins whether a file can be written at its end; nothing is left.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        folder = next(one for one in path.absolute().parents if one.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"--out: {path} cannot be written ({error.strerror})") from None
 
 
 class CommandGroup(click.Group):

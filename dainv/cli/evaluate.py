@@ -10,13 +10,13 @@ from rich.table import Table
 from dainv.cli import options
 from dainv.cli.console import console
 from dainv.errors import UserError
-from dainv.runs import RunDirectory
 
 if TYPE_CHECKING:
     from dainv.data import ImageData
+    from dainv.runs import RunDirectory
 
 
-@click.command(short_help="Accuracy of a trained run.")
+@click.command()
 @click.argument("run_dir")
 @options.checkpoint
 @options.data
@@ -39,6 +39,7 @@ def evaluate(
     from dainv.evaluation import accuracy
     from dainv.models.loading import model_from_run
     from dainv.models.tapped import TappedNetwork
+    from dainv.runs import RunDirectory
 
     run = RunDirectory.open(run_dir, checkpoint)
     images = load_again(run.config["settings"], data, data_root, image_size)

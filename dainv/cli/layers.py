@@ -11,7 +11,7 @@ from dainv.cli.console import console
 from dainv.errors import UserError
 
 
-@click.command(short_help="The layers of a model.", epilog=options.MODEL)
+@click.command(epilog=options.MODEL)
 @click.argument("model")
 @click.option("--pattern", default="*", help="Shell-style pattern of layer names.")
 @options.weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dainv.runs import CHECKPOINTS
+from dainv.names import CHECKPOINTS
 
 MODEL = (
     "MODEL is allcnn, cifar-resnet18, wrn-28-10 (or another depth and width), a torchvision name, timm:NAME, "

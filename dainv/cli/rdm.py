@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dainv.cli import options
-from dainv.cli.console import console
+from dainv.cli.console import console, expect_writable
 from dainv.errors import UserError
 
 
@@ -54,6 +54,7 @@ def rdm(
     from dainv.scores.network import network_for
     from dainv.scores.settings import normalization
 
+    expect_writable(Path(out))
     place = resolve_device(device)
     found = load_images(model, data, data_root, image_size)
     prepare = normalization(normalize, found.image_shape[0])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from dainv.cli import options
-from dainv.cli.console import OfSeveral, console
+from dainv.cli.console import OfSeveral, console, expect_writable
 
 if TYPE_CHECKING:
     from dainv.scores.study import Study
@@ -55,6 +54,7 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
     started by torchrun.
     """
     from dainv.devices import resolve_device
+    from dainv.malloc import keep_freed_memory
     from dainv.ranks import Ranks
     from dainv.reporting import progress_bar
     from dainv.scores.settings import ScoreSettings
@@ -62,7 +62,11 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
     from dainv.signals import Interrupted, StopSignals
 
     settings = ScoreSettings(**asked)
+    if out is not None:
+        expect_writable(out / "summary.json")
     place = resolve_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
     with Ranks.from_environment(place.type) as ranks:
         signals = StopSignals(announce=ranks.is_main)
         quiet = Console(quiet=True)
@@ -100,16 +104,12 @@ def _show(study: Study, form: str, out: Path | None) -> None:
         for table in tables(study):
             console.print(table)
     if out is not None:
-        from dainv.runs import write_atomically
+        from dainv.export import write_file
         from dainv.scores.figures import figures_of
 
         for name, content in {**files_of(study), **figures_of(study)}.items():
-            write_atomically(out / name, partial(_write, content))
+            write_file(out / name, content)
         click.echo(f"written to {out}", err=form != "table")
-
-
-def _write(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
 
 
 def _unscored(study: Study) -> list[str]:

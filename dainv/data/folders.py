@@ -15,7 +15,6 @@ from dainv.data.splits import ImageData, ImageSplit, Split, StreamedSplit
 from dainv.errors import UserError
 
 STREAM_ABOVE = 4 * 2**30  # bytes of pixels; a folder with more is not kept in memory
-STREAMING = ("auto", "always", "never")
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 _ANNOTATIONS = "val_annotations.txt"  # Tiny-ImageNet's: file name and class, separated by tabs, a line an image
 _MOST_WORKERS = 8

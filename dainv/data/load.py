@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dainv.data.arrays import load_npz
-from dainv.data.folders import STREAMING, load_folder
+from dainv.data.folders import load_folder
 from dainv.data.named import NAMED
 from dainv.data.splits import ImageData
 from dainv.errors import UserError
+from dainv.names import STREAMING
 
 
 def load_data(

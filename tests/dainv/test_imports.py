@@ -29,9 +29,18 @@ finally:
         (["--help"], {}, "Invariance scores of any network."),
         (["--version"], {}, dainv.__version__),
         (["anlayze"], {}, ""),
+        *((["score", "--help"], {}, "--variance-ratio"), (["layers", "--help"], {}, "--pattern")),
+        *((["rdm", "--help"], {}, "--indices"), (["cka", "--help"], {}, "--other-layers")),
+        *((["evaluate", "--help"], {}, "[newest|best]"), (["analyze", "--help"], {}, "[newest|best]")),
+        *((["train", "--help"], {}, "[auto|always|never]"), (["reproduce", "--help"], {}, "--budget")),
+        (["env", "--help"], {}, "Versions"),
         ([], {"_DAINV_COMPLETE": "zsh_complete", "COMP_WORDS": "dainv s", "COMP_CWORD": "1"}, "score"),
     ],
-    ids=["help", "version", "a mistyped command", "completion"],
+    ids=[
+        *("help", "version", "a mistyped command"),
+        *("score", "layers", "rdm", "cka", "evaluate", "analyze", "train", "reproduce", "env"),
+        "completion",
+    ],
 )
 def test_what_computes_nothing_imports_no_torch(arguments, environment, answer):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | environment

@@ -188,6 +188,7 @@ def test_an_interrupted_command_is_continued_by_the_same(tmp_path, monkeypatch):
         (["--normalize", "0.5,0.5/0.2,0.2"], "2 channels, the images have 3"),
         (["--normalize", "0.5/0"], "positive deviations"),
         (["--data", "nothing"], "no data 'nothing'"),
+        (["--out", "own_scores_module.py/out"], "--out: own_scores_module.py/out/summary.json cannot be written"),
     ],
 )
 def test_a_mistake_is_one_line(options, message):
