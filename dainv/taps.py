@@ -83,7 +83,7 @@ class Taps:
         """Keep what a layer put out, or what ``on_output`` makes of it."""
         kept = self._on_output(name, tensor_output(name, output))
         self._kept.pop(name, None)  # known by its last output, in place as well
-        self._kept[name] = kept, _version(kept)
+        self._kept[name] = kept, version_of(kept)
 
     def take(self) -> dict[str, Tensor]:
         """The outputs in the order in which the layers ran; forgets them, so that no activation outlives its step.
@@ -97,7 +97,7 @@ class Taps:
             raise RuntimeError(f"layers {missing} have not run: call the model before asking for its activations")
         kept, self._kept = self._kept, {}
         for name, (output, version) in kept.items():
-            if version is not None and _version(output) not in (None, version):
+            if version is not None and version_of(output) not in (None, version):
                 raise UserError(f"layer {name!r}: {OVERWRITTEN}")
         return {name: output for name, (output, _) in kept.items()}
 
@@ -127,7 +127,8 @@ class _Tap:
         return _Tap, ()
 
 
-def _version(tensor: Tensor) -> int | None:
+def version_of(tensor: Tensor) -> int | None:
+    """How often it has been written to, where torch counts that."""
     # A compiler writes over nothing that is still needed, and the versions of what it returns are its own.
     return None if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
 

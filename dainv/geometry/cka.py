@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dainv.errors import UserError
 from dainv.scores.listening import Prepare, listening
-from dainv.taps import match_layers
+from dainv.scores.sums import in_float32, rounding
 
 SMALLEST_BATCH = 4  # the unbiased estimate of HSIC divides by n - 3
 
@@ -29,7 +29,7 @@ class CKA:
     """Similarity of layers.
 
     Attributes:
-        rows: names of the layers of the one network.
+        rows: names of the layers of the one network, in the order in which they run.
         columns: of the other, or the same again.
         values: ``(rows, columns)`` float64: 1 where two layers agree up to rotation, scale and offset, about 0 where
             they have nothing in common. An unbiased estimate may fall slightly below 0; NaN where a layer is constant.
@@ -78,20 +78,21 @@ def linear_cka(
         UserError: fewer than 4 images, no layer matches, or a model does not take such images.
     """
     if batch_size < SMALLEST_BATCH:
-        raise UserError(f"--batch-size: expected at least {SMALLEST_BATCH}, got {batch_size}")
+        raise UserError(f"batch_size: expected at least {SMALLEST_BATCH}, got {batch_size}")
     if len(images) < SMALLEST_BATCH:
-        raise UserError(f"--images: linear CKA compares at least {SMALLEST_BATCH}, got {len(images)}")
-    names = match_layers(model, layers)
-    other_names = names if other is None else match_layers(other, layers if other_layers is None else other_layers)
+        raise UserError(f"images: linear CKA compares at least {SMALLEST_BATCH}, got {len(images)}")
     batches = list(_batches(len(images), batch_size, seed))
     task = None if progress is None else progress.add_task("similarity", total=len(images))
-    between = np.zeros((len(names), len(other_names)))
-    within, other_within = np.zeros(len(names)), np.zeros(len(other_names))
     with ExitStack() as stack:
-        one = stack.enter_context(listening(model, names, device, prepare))
-        two = one if other is None else stack.enter_context(listening(other, other_names, device, prepare))
-        for listener in {one, two}:
-            listener.probe(images[:2])
+        one = two = stack.enter_context(listening(model, layers, device, prepare))
+        one.probe(images[:2])
+        if other is not None:
+            others = layers if other_layers is None else other_layers
+            two = stack.enter_context(listening(other, others, device, prepare))
+            two.probe(images[:2])
+        names, other_names = one.layers, two.layers
+        between = np.zeros((len(names), len(other_names)))
+        within, other_within = np.zeros(len(names)), np.zeros(len(other_names))
         for chosen in batches:
             batch, pairs = images[chosen], len(chosen) * (len(chosen) - 3)
             grams = _stacked(one.run(batch, _u_centred), names)
@@ -120,8 +121,11 @@ def _u_centred(_layer: str, features: Tensor) -> Tensor:
     first, for the sake of the digits.
     """
     n = len(features)
-    features = features.float()
+    one = rounding(features.dtype)
+    features = in_float32(features)
     deviations = features - features.mean(0)
+    if float(deviations.norm()) <= one * float(features.norm()):
+        deviations.zero_()  # what is left by rounding of a layer that is the same for all
     gram = (deviations @ deviations.T).double().fill_diagonal_(0)
     means = gram.sum(1) / (n - 2)
     gram -= means[:, None] + means[None, :] - gram.sum() / ((n - 1) * (n - 2))

@@ -27,7 +27,7 @@ def images_by_class(data: ImageData, number: int | None, seed: int, indices: Seq
         available = len(data.test)
         wrong = [index for index in indices if not 0 <= index < available]
         if wrong:
-            raise UserError(f"--indices: {data.name} has test images 0 to {available - 1}, not {wrong[0]}")
+            raise UserError(f"indices: {data.name} has test images 0 to {available - 1}, not {wrong[0]}")
         return torch.tensor(indices)
     chosen = choose_images(data, number, seed)
     return chosen[data.test.labels[chosen].argsort(stable=True)]

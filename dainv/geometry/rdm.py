@@ -87,7 +87,7 @@ def rdms(
         UserError: fewer than 2 images, no layer matches, or the model does not take such images.
     """
     if len(images) < 2:
-        raise UserError(f"--images: expected at least 2 to compare, got {len(images)}")
+        raise UserError(f"images: expected at least 2 to compare, got {len(images)}")
     found: dict[str, np.ndarray] = {}
     with listening(model, layers, device, prepare) as listener:
         listener.probe(images[:2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +17,11 @@ from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.models.foreign import blame, first_line, function_named
 from dainv.models.programs import ScriptedNetwork
+from dainv.models.weights import only_weights
 from dainv.models.wideresnet import WideResNet
 
 _WIDE = re.compile(r"wrn-(\d+)-(\d+)")
 _OWN = ("allcnn", "cifar-resnet18", "wrn-28-10")
-_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _TAKES_IMAGE_SIZE = {"vit": "image_size", "maxvit": "input_size"}  # of torchvision's families, by the name's first part
 
 
@@ -62,9 +61,9 @@ def build(request: Request) -> nn.Module:
     """
     name = request.name
     if name != "allcnn" and (request.batch_norm or request.width != 1):
-        raise UserError(f"--batch-norm and --width are those of allcnn; {name} has its own")
+        raise UserError(f"batch_norm and width are those of allcnn; {name} has its own")
     if request.pretrained and (name in _OWN or _WIDE.fullmatch(name) or (":" in name and name[:5] != "timm:")):
-        raise UserError(f"--weights pretrained: there are none for {name}; pass a file")
+        raise UserError(f"pretrained weights: there are none for {name}; pass a file")
     if name == "allcnn":
         return AllCNNC(request.n_classes or 10, request.in_channels, request.batch_norm, request.width)
     if name == "cifar-resnet18":
@@ -123,20 +122,12 @@ def _torchvision(request: Request) -> nn.Module:
 @contextmanager
 def _loading(request: Request) -> Iterator[None]:
     """What a library downloads is not unpickled, which torchvision would, and a failing download is a line."""
-    before = os.environ.get(_WEIGHTS_ONLY)
-    os.environ[_WEIGHTS_ONLY] = "1"
     try:
-        yield
+        with only_weights():
+            yield
     except OSError as error:  # of urllib too, which wraps the reason
         reason = getattr(error, "reason", first_line(error))
-        raise UserError(
-            f"--weights pretrained: {request.name}'s cannot be downloaded ({reason}); pass a file"
-        ) from None
-    finally:
-        if before is None:
-            del os.environ[_WEIGHTS_ONLY]
-        else:
-            os.environ[_WEIGHTS_ONLY] = before
+        raise UserError(f"pretrained weights: {request.name}'s cannot be downloaded ({reason}); pass a file") from None
 
 
 def _with_channels(network: nn.Module, request: Request) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dainv.errors import UserError
 from dainv.models.foreign import first_line
 from dainv.models.outputs import logits_of
-from dainv.taps import OVERWRITTEN, evaluating, match_layers
+from dainv.taps import OVERWRITTEN, evaluating, match_layers, version_of
 
 TENSOR = "Tensor"
 _RESIDUAL_BLOCK = re.compile(r"layer[1-4]\.\d+")
@@ -96,12 +96,12 @@ def layers_of_forward(
 
 def _try(model: nn.Module, names: Sequence[str], image_shape: tuple[int, int, int]) -> tuple[Any, dict[str, Layer]]:
     """What a model puts out for two black images, and its layers in the order in which they run for the last time."""
-    found: dict[str, tuple[str, Any, int]] = {}  # type, output, and how often it had been written to
+    found: dict[str, tuple[str, Any, int | None]] = {}  # type, output, and how often it had been written to
 
     def listen(name: str) -> torch.utils.hooks.RemovableHandle:
         def hook(module: nn.Module, _inputs: object, output: object) -> None:
             found.pop(name, None)
-            found[name] = type(module).__name__, output, output._version if isinstance(output, Tensor) else 0
+            found[name] = type(module).__name__, output, version_of(output) if isinstance(output, Tensor) else None
 
         return model.get_submodule(name).register_forward_hook(hook)
 
@@ -122,8 +122,8 @@ def _try(model: nn.Module, names: Sequence[str], image_shape: tuple[int, int, in
     return output, {name: _layer(name, *of) for name, of in found.items()}
 
 
-def _layer(name: str, kind: str, output: Any, version: int) -> Layer:
+def _layer(name: str, kind: str, output: Any, version: int | None) -> Layer:
     if not isinstance(output, Tensor) or output.ndim == 0:
         return Layer(name, kind, (), 0, "number" if isinstance(output, Tensor) else type(output).__name__)
-    overwritten = output._version != version
+    overwritten = version_of(output) != version
     return Layer(name, kind, tuple(output.shape[1:]), output[0].numel(), overwritten=overwritten)

@@ -62,7 +62,7 @@ def load_model(
             None if pretrained else weights,
         )
     if weights is not None:
-        raise UserError(f"--weights {weights}: {spec} has its own")
+        raise UserError(f"weights {weights}: {spec} has its own")
     return network
 
 
@@ -104,7 +104,7 @@ def describe_model(
             if description[key] != value:
                 raise UserError(f"{spec}: its model is for {description[key]} {what}, the data have {value}")
         if batch_norm or width != 1:
-            raise UserError(f"--batch-norm and --width: {spec} has its own")
+            raise UserError(f"batch_norm and width: {spec} has its own")
         layers = layers or description.get("layers")
     elif _is_program(path):
         raise UserError(f"{spec}: a file with a program can be scored, not trained; pass module:function instead")

@@ -8,12 +8,10 @@ Python. So an exported file is searched first, and one with anything but operato
 from __future__ import annotations
 
 import json
-import os
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 
 from dainv.errors import UserError
 from dainv.models.foreign import first_line
+from dainv.models.weights import only_weights
 
 _OPERATOR = re.compile(
     r"torch\.ops\.(aten|prims|higher_order|torchvision|dainv)\.\w+(\.\w+)?|(_operator|math)\.\w+|torch\.sym_\w+"
@@ -71,35 +70,18 @@ def load_program(path: Path) -> nn.Module:
             exported = "models/model.json" in members or "serialized_exported_program.json" in archive.namelist()
             if exported:
                 _refuse_code(path, archive)
-        if exported:
-            with _only_weights():
+        with only_weights(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about the future of either kind
+            if exported:
                 network: nn.Module = torch.export.unflatten(torch.export.load(path))
-            return network
-        if any(name.startswith("code/") for name in members):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's, about the future of TorchScript
+                return network
+            if any(name.startswith("code/") for name in members):
                 return ScriptedNetwork(torch.jit.load(path, map_location="cpu"))
     except UserError:
         raise
     except Exception as error:  # zip files, JSON, two loaders: any of dozens
         raise UserError(f"{path}: not readable ({first_line(error)})") from None
     raise UserError(f"{path}: holds no program; if it holds weights, name their model and pass it as --weights {path}")
-
-
-@contextmanager
-def _only_weights() -> Iterator[None]:
-    """Make every ``torch.load`` within refuse other objects, also those that ask for them."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
 
 
 def _refuse_code(path: Path, archive: zipfile.ZipFile) -> None:

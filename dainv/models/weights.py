@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,20 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     if problems:
         raise UserError(f"{path}: the weights are not of this model: {'; '.join(problems)}")
     network.load_state_dict(weights)
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Make every ``torch.load`` within refuse other objects than tensors, also those that ask for them."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _read(path: Path) -> dict[str, Tensor]:

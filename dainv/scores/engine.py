@@ -63,6 +63,7 @@ class Distances:
             labels.
         variances: transformation -> layer -> variance ratio, where asked for.
         not_finite: layers whose mean is infinite or NaN.
+        constant: layers that differ between images by no more than rounding.
         notes: what is good to know.
     """
 
@@ -72,6 +73,7 @@ class Distances:
     class_norms: dict[str, np.ndarray]
     variances: dict[str, dict[str, VarianceRatio]]
     not_finite: list[str]
+    constant: list[str]
     notes: list[str]
 
 
@@ -296,8 +298,14 @@ class Engine:
                 if work.variances
             },
             not_finite=[layer for layer in dimensions if not bool(tensors[f"offset/{layer}"].isfinite().all())],
+            constant=[layer for layer in dimensions if self._is_constant(layer, to_mean[layer])],
             notes=[*self._listener.notes, *(note for draw in draws if (note := _left_range(draw)))],
         )
+
+    def _is_constant(self, layer: str, to_mean: np.ndarray) -> bool:
+        mean = self._mean(layer)
+        square = float((mean.reference + mean.offset).double().square().sum())
+        return bool(to_mean.mean() <= self._listener.roundings[layer] ** 2 * square)
 
 
 def _refuse(check: RangeCheck) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dainv.errors import UserError
 from dainv.models.foreign import first_line
-from dainv.taps import Taps, evaluating, match_layers
+from dainv.scores.sums import rounding
+from dainv.taps import Taps, evaluating, match_layers, version_of
 
 INPUT = "input"  # the pixels, as a layer
 
@@ -26,6 +27,7 @@ class _Form:
     """How the output of a layer is read as rows."""
 
     dimension: int
+    rounding: float  # see :func:`dainv.scores.sums.rounding`
     channels_last: bool  # maps are read channels innermost where they lie so in memory, so that nothing is copied
     overwritten: bool  # by an operation in place that comes after the layer
 
@@ -47,7 +49,7 @@ class Listener:
 
     Attributes:
         device: where the model is.
-        dimensions: layer -> D, the pixels first; known after :meth:`probe`.
+        dimensions: layer -> D, the pixels first, then in the order in which the layers run; after :meth:`probe`.
         notes: what is good to know about the layers.
 
     Raises:
@@ -67,12 +69,24 @@ class Listener:
         if INPUT in self._names:
             raise UserError(f"a layer of the model is called {INPUT!r}, which stands for the pixels; leave it out")
         self._taps: Taps | None = None
+        self._calls: Counter[str] = Counter()  # of each layer in a forward pass; its last output counts
+        self._left: Counter[str] = Counter()  # of them, those still to come in the pass in progress
         self.notes: list[str] = []
 
     @property
     def dimensions(self) -> dict[str, int]:
-        """Layer -> D, the pixels first."""
+        """Layer -> D, the pixels first, then in the order in which the layers run."""
         return {name: form.dimension for name, form in self._forms.items()}
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers in the order in which they run, without the pixels."""
+        return [name for name in self._forms if name != INPUT]
+
+    @property
+    def roundings(self) -> dict[str, float]:
+        """Layer -> how much of an activation rounding may change, see :func:`dainv.scores.sums.rounding`."""
+        return {name: form.rounding for name, form in self._forms.items()}
 
     def _placed(self, batch: Tensor) -> Tensor:
         """On the device, channels innermost, in which convolutions are fastest."""
@@ -101,12 +115,13 @@ class Listener:
             UserError: the model does not accept them, or a layer puts out what cannot be scored.
         """
         batch = self._placed(batch)
-        calls: Counter[str] = Counter()
-        seen: dict[str, tuple[Tensor, int]] = {}
+        calls = self._calls = Counter()
+        seen: dict[str, tuple[Tensor, int | None]] = {}
 
         def look(name: str, output: Tensor) -> Tensor:
             calls[name] += 1
-            seen[name] = output, _version(output)
+            seen.pop(name, None)  # the order in which the layers are done
+            seen[name] = output, version_of(output)
             return output.new_empty(0)
 
         taps = Taps(self._model, self._names, look)
@@ -117,9 +132,8 @@ class Listener:
         if idle := [name for name in self._names if name not in calls]:
             raise UserError(f"layers that do not run in the model's forward pass: {_listed(idle)}; choose others")
         self._forms[INPUT] = _form(INPUT, batch, len(batch), overwritten=False)
-        for name in self._names:
-            output, version = seen[name]
-            self._forms[name] = _form(name, output, len(batch), overwritten=_version(output) != version)
+        for name, (output, version) in seen.items():
+            self._forms[name] = _form(name, output, len(batch), overwritten=version_of(output) != version)
         if repeated := [name for name, n in calls.items() if n > 1]:
             self.notes.append(f"layers that run several times count with their last output: {_listed(repeated)}")
         self._taps = Taps(self._model, self._names, self._on_output)
@@ -128,6 +142,9 @@ class Listener:
         return {name: first if first.dtype == torch.float64 else first.float() for name, first in firsts.items()}
 
     def _on_output(self, name: str, output: Tensor) -> Tensor:
+        self._left[name] -= 1
+        if self._left[name] > 0:
+            return output.new_empty(0)
         form = self._forms[name]
         rows = form.rows(output)
         if rows.shape[1] != form.dimension:
@@ -149,13 +166,15 @@ class Listener:
             Layer -> what was kept, the pixels first.
 
         Raises:
-            UserError: the model does not accept them.
+            UserError: the model does not accept them, or runs its layers less often than at the first images.
         """
         assert self._taps is not None, "probe first"
-        self._reduce = reduce
+        self._reduce, self._left = reduce, self._calls.copy()
         batch = self._placed(batch)
         pixels = reduce(INPUT, self._forms[INPUT].rows(batch))
         self._forward(batch)
+        if fewer := [name for name in self._forms if self._left[name] > 0]:
+            raise UserError(f"layers that ran less often than at the first images: {_listed(fewer)}; choose others")
         return {INPUT: pixels, **self._taps.take()}
 
     def stop(self) -> None:
@@ -214,12 +233,7 @@ def _form(name: str, output: Tensor, n_images: int, overwritten: bool) -> _Form:
             "expected one row of features for each image, the images first"
         )
     channels_last = output.ndim == 4 and output.is_contiguous(memory_format=torch.channels_last)
-    return _Form(output[0].numel(), channels_last, overwritten)
-
-
-def _version(output: Tensor) -> int:
-    """How often it has been written to, where torch counts that."""
-    return 0 if output.is_inference() else output._version
+    return _Form(output[0].numel(), rounding(output.dtype), channels_last, overwritten)
 
 
 def _listed(names: Sequence[str]) -> str:

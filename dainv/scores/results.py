@@ -18,7 +18,8 @@ class InvarianceScores:
     """Invariance scores of a model.
 
     Attributes:
-        sigma: layer -> ``(repeats, N)`` float64 array of Eq. 2. NaN where the layer is the same for all images.
+        sigma: layer -> ``(repeats, N)`` float64 array of Eq. 2. NaN where the layer is the same for all images,
+            but for rounding.
         dimensions: layer -> D, the number of features.
     """
 
@@ -87,7 +88,7 @@ class NetworkScores:
         for layer, to_mean in self._distances.to_mean.items():
             if layer in self._distances.not_finite or not np.isfinite(to_mean).all():
                 reasons[layer] = NOT_FINITE
-            elif not to_mean.any():
+            elif layer in self._distances.constant:
                 reasons[layer] = CONSTANT
         return reasons
 
@@ -141,11 +142,13 @@ class NetworkScores:
         return result
 
     def variance_ratios(self, transformation: str) -> dict[str, VarianceRatio]:
-        """Layer -> variance over transformations / variance over samples.
+        """Layer -> variance over transformations / variance over samples; NaN for layers without a score.
 
         Raises:
             ValueError: their sums were not asked for.
         """
         if not self._distances.variances:
             raise ValueError("variance_ratios: score with variances=True")
-        return self._distances.variances[transformation]
+        none = VarianceRatio(np.nan, np.nan)
+        found = self._distances.variances[transformation]
+        return {layer: none if layer in self.unscored else ratio for layer, ratio in found.items()}

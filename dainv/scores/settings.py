@@ -15,7 +15,6 @@ from dainv.models.foreign import function_named
 from dainv.scores.transforms import Transform
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-BY = ("transformation", "class")
 
 
 @dataclass(frozen=True)

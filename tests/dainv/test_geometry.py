@@ -110,34 +110,36 @@ def test_cka_of_two_networks_with_their_own_layers(model, images):
     assert found.values[1, 0] == pytest.approx(expected, abs=1e-5)
 
 
+LINEAR_AND_CONSTANT = ["plain", "rotated", "offset", "constant", "rounded"]
+
+
 class Maps(nn.Module):
-    """Linear views of the same pixels: a rotation with scale and offset, noise of its own, a constant."""
+    """Linear views of the same pixels, a rotation with scale and offset; a constant, and one but for rounding."""
 
     def __init__(self, size):
         super().__init__()
         torch.manual_seed(0)
         rotation = torch.linalg.qr(torch.randn(size, size))[0]
-        self.plain, self.rotated, self.offset, self.constant = (
-            nn.Flatten(),
-            nn.Linear(size, size),
-            nn.Identity(),
-            nn.ReLU(),
-        )
+        self.plain, self.rotated, self.offset = nn.Flatten(), nn.Linear(size, size), nn.Identity()
+        self.constant, self.rounded = nn.ReLU(), nn.Identity()
         self.rotated.weight.data = 3 * rotation
         self.rotated.bias.data = torch.full((size,), 1e3)
 
     def forward(self, images):
         flat = self.plain(images)
         self.offset(flat + 1e3)
+        self.rounded(1 + 2e-7 * (flat > 0.5))
         return self.rotated(flat) + self.constant(0 * flat)
 
 
 def test_cka_sees_neither_rotation_nor_scale_nor_offset_and_a_constant_layer_has_none():
     model = Maps(48)
     images = torch.rand(600, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    found = linear_cka(model, images, layers=["plain", "rotated", "offset", "constant"], batch_size=100)
-    assert found.values[:3, :3] == pytest.approx(np.ones((3, 3)), abs=1e-4)
-    assert np.isnan(found.values[3]).all()
+    found = linear_cka(model, images, layers=LINEAR_AND_CONSTANT, batch_size=100)
+    assert set(found.rows) == set(LINEAR_AND_CONSTANT)
+    linear = [name not in ("constant", "rounded") for name in found.rows]
+    assert found.values[np.ix_(linear, linear)] == pytest.approx(np.ones((3, 3)), abs=1e-4)
+    assert np.isnan(found.values[np.logical_not(linear)]).all()
 
 
 def test_cka_of_independent_layers_is_near_zero_where_the_biased_one_is_far_from_it():
@@ -171,7 +173,7 @@ def test_models_come_back_as_they_were(model, images):
     [
         ({"images": torch.rand(3, 3, 8, 8)}, "at least 4, got 3"),
         ({"images": torch.rand(8, 1, 8, 8)}, "does not accept images of shape (1, 8, 8)"),
-        ({"images": torch.rand(8, 3, 8, 8), "batch_size": 3}, "--batch-size: expected at least 4, got 3"),
+        ({"images": torch.rand(8, 3, 8, 8), "batch_size": 3}, "batch_size: expected at least 4, got 3"),
         ({"images": torch.rand(8, 3, 8, 8), "layers": "nothing"}, "no layer matches 'nothing'"),
     ],
 )
@@ -303,6 +305,8 @@ def test_dainv_cka_prints_and_writes_the_same_numbers(run_dir):
         (["cka", "allcnn", "--data", "digits", "--out", "x.pdf"], "--out x.pdf: expected a name that ends in"),
         (["rdm", "allcnn", "--data", "digits", "--indices", "0,364"], "test images 0 to 363, not 364"),
         (["rdm", "allcnn", "--data", "digits", "--images", "365"], "digits has 364 test images"),
+        (["rdm", "allcnn", "--data", "no data yet", "--out", f"{__file__}/x.npz"], "x.npz cannot be written"),
+        (["cka", "allcnn", "--data", "no data yet", "--out", f"{__file__}/x.csv"], "x.csv cannot be written"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, says):

@@ -6,6 +6,7 @@ from torch import nn
 
 from dainv import AllCNNC, UserError
 from dainv.models.foreign import first_line
+from dainv.models.layers import describe_layers
 from dainv.models.loading import (
     describe_model,
     layers_of,
@@ -109,7 +110,7 @@ def test_torchvision_networks_take_other_channels_and_classes():
         ("resnet19", {}, "near names: resnet18"),
         ("cifar-resnet19", {}, "cifar-resnet18"),
         ("wrn-27-2", {}, "wrn-27-2: depth 27"),
-        ("wrn-10-1", {"width": 2.0}, "--batch-norm and --width are those of allcnn"),
+        ("wrn-10-1", {"width": 2.0}, "batch_norm and width are those of allcnn"),
         ("wrn-10-1", {"layers": ["blok1"]}, "near names: block1"),
         ("wrn-10-1", {"layers": ["block1.shortcut*", "block2.shortcut"]}, "no layer matches 'block1.shortcut"),
         ("squeezenet1_1", {}, "no layers are known for this model; name some with --layers"),
@@ -237,6 +238,19 @@ def test_the_layers_of_a_run_are_those_of_its_objective(tmp_path):
         layers_of("module:function", network)
     run = RunDirectory.create(tmp_path / "run", {"layers": ["1"]}, {})
     assert layers_of(str(run.path), network) == ["1"]
+
+
+def test_layers_of_a_network_that_runs_in_inference_mode_are_described():
+    class Inference(nn.Sequential):
+        @torch.inference_mode()
+        def forward(self, x):
+            return super().forward(x)
+
+    found = describe_layers(Inference(nn.Conv2d(3, 4, 3), nn.ReLU()), "*", (3, 8, 8))
+    assert [(layer.name, layer.dimension, layer.overwritten) for layer in found] == [
+        ("0", 144, False),
+        ("1", 144, False),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,6 @@ def test_sums_in_blocks_are_those_of_the_whole(dimension):
     a, b = torch.randn(5, dimension, generator=generator), torch.randn(5, dimension, generator=generator)
     exact = a.double() - b.double()
     np.testing.assert_allclose(squared_distances(a, b), exact.square().sum(1), rtol=1e-6)
-    np.testing.assert_allclose(squared_distances(a, b[0]), (a.double() - b[0].double()).square().sum(1), rtol=1e-6)
     from_mean = squared_distances(a, Centre(b[0], b[1]))
     np.testing.assert_allclose(from_mean, (a.double() - b[0].double() - b[1].double()).square().sum(1), rtol=1e-6)
     sums = column_sums(a, b, powers=2)
@@ -236,6 +235,47 @@ def test_a_layer_that_runs_twice_counts_with_its_last_output(images):
     once.forward = lambda x: once[0](((x - 0.5).relu().flip(1) - 0.2).relu())
     expected = dainv.invariance_scores(once, images, layers="0", transform=darker, repeats=1).sigma["0"]
     np.testing.assert_allclose(sigma["act"], expected, rtol=1e-5)
+
+
+class Shared(nn.Module):
+    """A ReLU for two sizes, as in a bottleneck, and layers in another order than they run in."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.act = nn.Linear(5, 2), nn.ReLU()
+        self.second, self.first = nn.Conv2d(4, 5, 3), nn.Conv2d(3, 4, 3)
+        self.calls = 0
+
+    def forward(self, x):
+        x = self.act(self.second(self.act(self.first(x))))
+        return self.head((x if self.calls is None else self.act(x)).mean((2, 3)))
+
+
+def test_a_layer_that_runs_with_several_sizes_counts_with_its_last_output(images):
+    torch.manual_seed(0)
+    network = Shared()
+    with pytest.warns(UserWarning, match="last output: act"):
+        got = dainv.invariance_scores(network, images, layers=["*"], transform=darker, repeats=1, batch_size=9)
+    flat = nn.Sequential(network.first, nn.ReLU(), network.second, nn.ReLU())
+    expected = dainv.invariance_scores(flat, images, layers="3", transform=darker, repeats=1).sigma["3"]
+    np.testing.assert_allclose(got.sigma["act"], expected, rtol=1e-5)
+
+
+def test_layers_are_in_the_order_in_which_they_run(images):
+    with pytest.warns(UserWarning, match="last output: act"):
+        got = dainv.invariance_scores(Shared(), images, layers=["*"], transform=darker, repeats=1)
+    assert got.layers == list(got.sigma) == list(got.dimensions) == ["input", "first", "second", "act", "head"]
+
+
+def test_a_layer_that_runs_less_often_later_is_refused(images):
+    network = Shared()
+
+    def once_less(batch):
+        network.calls = None
+        return batch
+
+    with pytest.raises(dainv.UserError, match="less often than at the first images: act"):
+        dainv.invariance_scores(network, images, layers="act", transform=once_less, repeats=1)
 
 
 class Odd(nn.Module):

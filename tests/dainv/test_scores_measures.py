@@ -7,6 +7,7 @@ from torch import nn
 
 import dainv
 from dainv.scores import INPUT, SplitImages, score_network
+from dainv.scores.sums import rounding
 
 
 @pytest.fixture
@@ -113,6 +114,31 @@ def test_a_constant_layer_has_no_measure_and_says_why(images):
     assert np.isnan(found.pooled("all")["1"])
     assert np.isnan(found.class_invariance()["1"].overall)
     assert np.isnan(found.variance_ratios("all")["1"].pooled)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 11])
+def test_equal_images_have_no_score_whatever_rounding_makes_of_them_in_batches_of_other_sizes(batch_size):
+    class Rounds(nn.Module):
+        def forward(self, x):
+            return x * (1 + 1e-7 * len(x))
+
+    same = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0)).expand(11, -1, -1, -1).contiguous()
+    network = nn.Sequential(Rounds(), nn.Conv2d(3, 4, 3), nn.ReLU())
+    asked = {"layers": "*", "transforms": {"all": SCHEME}, "repeats": 2, "batch_size": batch_size, "variances": True}
+    found = score_network(network, same, **asked)
+    assert found.unscored == dict.fromkeys(("input", "0", "1", "2"), "the same for all images")
+    assert all(np.isnan(sigma).all() for sigma in found.scores("all").sigma.values())
+    assert np.isnan([found.variance_ratios("all")["2"].pooled, found.variance_ratios("all")["2"].mean]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_that_varies_by_more_than_rounding_is_scored(images, dtype):
+    class Offset(nn.Module):
+        def forward(self, x):
+            return x.to(dtype) + 0.1 / rounding(dtype)
+
+    found = score_network(nn.Sequential(Offset()), images, layers="0", transforms={"all": SCHEME}, repeats=1)
+    assert found.unscored == {}
 
 
 def test_infinite_activations_have_no_score_and_say_why(images):

@@ -60,6 +60,6 @@ def test_a_download_that_fails_is_a_line(keep, monkeypatch):
     monkeypatch.setattr("torch.hub.urlopen", offline)
     result = CliRunner().invoke(main, ["score", NAME, *ASKED, "--weights", "pretrained"])
     assert result.exit_code == 1
-    expected = f"error: --weights pretrained: {NAME}'s cannot be downloaded (Name or service not known); pass a file"
+    expected = f"error: pretrained weights: {NAME}'s cannot be downloaded (Name or service not known); pass a file"
     assert result.stderr.splitlines()[-1] == expected
     assert not keep.exists()
