@@ -6,6 +6,7 @@ import click
 
 from dainv import __version__
 from dainv.cli import CommandGroup
+from dainv_bench.captured.cli import captured
 from dainv_bench.compare.cli import compare
 from dainv_bench.gpu.cli import COMMANDS as GPU_COMMANDS
 from dainv_bench.kernels.cli import kernels
@@ -14,6 +15,7 @@ from dainv_bench.report.cli import report
 from dainv_bench.resources.cli import resources
 from dainv_bench.scaling.cli import scaling
 from dainv_bench.scores.cli import scores
+from dainv_bench.training.cli import training
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -22,5 +24,5 @@ def main() -> None:
     """Measure what data augmentation invariance costs."""
 
 
-for command in (overhead, kernels, scores, scaling, resources, *GPU_COMMANDS, report, compare):
+for command in (overhead, kernels, scores, scaling, captured, training, resources, *GPU_COMMANDS, report, compare):
     main.add_command(command)

@@ -1,10 +1,9 @@
-"""How results are written for people: times, tables of numbers, the line below them."""
+"""How results are written for people: times, memory, tables of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 
@@ -29,8 +28,14 @@ def number_table(*headings: str) -> Table:
     return table
 
 
-def rounds_line(result: Mapping[str, Any]) -> str:
-    """How often everything was timed, and where."""
-    rounds = result["settings"]["rounds"]
-    stopped = ", interrupted" if result["interrupted"] else ""
-    return f"medians of {rounds} rounds{stopped}, {result['settings']['device']}"
+def print_table(console: Console, table: Table) -> None:
+    """A table without a digit left out: too wide for the terminal, it breaks its headings, then its lines run on."""
+
+    def width() -> int:
+        return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+
+    if width() > console.width:
+        for column in table.columns:
+            column.header = str(column.header).replace(" ", "\n")
+    table.width = width()
+    console.print(table, crop=False)

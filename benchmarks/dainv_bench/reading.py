@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from dainv.errors import UserError
-from dainv_bench.gpu.captured import CapturedResult
+from dainv_bench.captured.results import CapturedResult
 from dainv_bench.gpu.check import GpuCheckResult
 from dainv_bench.gpu.launches import LaunchesResult
 from dainv_bench.kernels.results import KernelsResult
 from dainv_bench.overhead.results import OverheadResult
-from dainv_bench.resources.suite import ResourcesResult
+from dainv_bench.resources.results import ResourcesResult
 from dainv_bench.results import SCHEMA
 from dainv_bench.scaling.results import ScalingResult
 from dainv_bench.scores.results import ScoresResult
+from dainv_bench.training.results import TrainingResult
 
 FIELDS: dict[str, Any] = {
     "overhead": OverheadResult,
@@ -24,6 +25,7 @@ FIELDS: dict[str, Any] = {
     "scaling": ScalingResult,
     "kernel-resources": ResourcesResult,
     "captured": CapturedResult,
+    "training": TrainingResult,
     "launches": LaunchesResult,
     "gpu-check": GpuCheckResult,
 }

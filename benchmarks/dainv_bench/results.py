@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -61,9 +62,12 @@ def end(head: Result, interrupted: bool) -> Result:
 
 
 def kind_of(result: Mapping[str, Any]) -> str:
-    """Its suite; epochs are another kind than steps."""
+    """Its suite; epochs are another kind than steps, and so is a process that keeps the memory it frees."""
     suite: str = result["suite"]
-    return "overhead-epoch" if suite == "overhead" and result["settings"].get("epoch") else suite
+    if suite != "overhead":
+        return suite
+    settings = result["settings"]
+    return suite + "-epoch" * bool(settings.get("epoch")) + "-kept" * (settings.get("allocator") == "kept")
 
 
 def load_average() -> list[float] | None:
@@ -85,11 +89,21 @@ def default_path(suite: str, environment: Mapping[str, Any], device: torch.devic
     return FOLDER / f"{suite}--{machine}--{place}.json"
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as a whole or not at all.
+
+    What is no finite number, such as the error of a method that gives NaN, is null in the file: JSON has no other word.
 
     Raises:
         UserError: the file cannot be written.
     """
-    content = (json.dumps(result, indent=1, allow_nan=False) + "\n").encode()
+    content = (json.dumps(_finite(result), indent=1, allow_nan=False) + "\n").encode()
     write_atomically(path, lambda file: file.write(content))

@@ -103,5 +103,33 @@ class SuiteSettings:
                 raise UserError(f"{_option(name)}: there is no {noun} {one!r}; there are {', '.join(there_are)}")
 
 
+@dataclass(frozen=True)
+class StepSettings(SuiteSettings):
+    """What every suite about training steps can be told."""
+
+    batch_size: int = setting(128, BATCH_SIZE)
+    views: int = setting(8, VIEWS)
+    width: float = setting(1.0, WIDTH)
+    batch_norm: bool = setting(False, BATCH_NORM)
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be measured.
+
+        Raises:
+            UserError: a setting outside its range.
+        """
+        super().__post_init__()
+        if self.views < 2:
+            raise UserError(f"--views: expected at least 2, got {self.views}: one view has none to be compared with")
+        if self.batch_size < self.views or self.batch_size % self.views:
+            raise UserError(f"--batch-size {self.batch_size} is not a multiple of --views {self.views}")
+        self.positive(width="factor")
+
+    @property
+    def n_images(self) -> int:
+        """K, source images in a batch."""
+        return self.batch_size // self.views
+
+
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"

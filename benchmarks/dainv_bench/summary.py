@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dainv_bench.formats import print_table
+
 NOTHING = "–"
 
 
@@ -49,7 +51,7 @@ def print_summary(console: Console, summary: Summary, result: Mapping[str, Any])
             table.add_section()
         table.add_row(*("" for _ in shared) if shared == before else shared, *row[summary.names :])
         before = shared
-    console.print(table)
+    print_table(console, table)
     for note in (*summary.notes, *_circumstances(result)):
         console.print(Text(note.replace("`", "")), soft_wrap=True)
     if summary.verdict is not None:

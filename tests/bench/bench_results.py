@@ -204,6 +204,29 @@ def captured() -> dict[str, Any]:
     }
 
 
+def training() -> dict[str, Any]:
+    forms = {
+        "baseline": BASELINE,
+        "objective": OURS,
+        "objective, eager": PUBLISHED,
+        "objective, no augmentation": BASELINE,
+    }
+    share = {"median": 1.2, "low": 1.0, "high": 1.4}
+    one = {
+        "recorded": True,
+        "not_recorded": None,
+        "loss_error": 1e-6,
+        "update_error": 1e-5,
+        "milliseconds": {form: list(times) for form, times in forms.items()},
+        "median_milliseconds": {form: median(times) for form, times in forms.items()},
+        "overhead_percent": _overheads(OURS),
+        "augmentation_percent": share,
+        "evaluation_milliseconds": 90.0,
+        "seconds_of_350_epochs": 4000.0,
+    }
+    return {**_common("training", "cuda:0", batch_size=128, views=8, steps_a_turn=20), "precisions": {"tf32": one}}
+
+
 def launches() -> dict[str, Any]:
     arm = {"not_run": None, "host_waits": None, "launches": 123, "beyond_baseline": 2, "more": {}, "fewer": {}}
     return {**_common("launches", "cuda:0", batch_size=128, views=8), "arms": {"ours-fused": arm}}
@@ -216,7 +239,11 @@ def gpu_check(device: str = "cuda:0") -> dict[str, Any]:
     goal = {"goal": "forward, % of copy", "limit": 80, "at_most": False, "measured": 73.4, "low": 70.0, "high": 75.0}
     return {
         **_common("gpu-check", device),
-        "stages": {"tests": stage({"passed": 3, "failed": 0}), "kernels": stage(kernels(device))},
+        "stages": {
+            "tests": stage({"passed": 3, "failed": 0}),
+            "kernels": stage(kernels(device)),
+            "training": stage(training()),
+        },
         "goals": [{**goal, "verdict": "missed", "reason": None}],
     }
 
@@ -227,19 +254,22 @@ def resources() -> dict[str, Any]:
     return result
 
 
-def epochs() -> dict[str, Any]:
-    result = overhead(epoch=True, updates=7)
+def epochs(**settings: Any) -> dict[str, Any]:
+    result = overhead(epoch=True, updates=7, **settings)
     result["settings"]["data"] = "digits"
     return result
 
 
 EVERY = {
     "overhead": overhead,
+    "overhead-kept": lambda: overhead(allocator="kept"),
     "overhead-epoch": epochs,
+    "overhead-epoch-kept": lambda: epochs(allocator="kept"),
     "scores": scores,
     "scaling": scaling,
     "kernels": kernels,
     "captured": captured,
+    "training": training,
     "launches": launches,
     "gpu-check": gpu_check,
     "kernel-resources": resources,

@@ -6,7 +6,7 @@ from bench_helpers import CPU, WRONG_GRADIENT, WRONG_LOSS, altered, problem
 from torch import Tensor
 
 from dainv import UserError
-from dainv_bench.overhead.arms import ARMS, BASELINE, Arm
+from dainv_bench.overhead.arms import ARMS, BASELINE, CONTROL, Arm
 from dainv_bench.overhead.equality import Agreement, check_agreement
 from dainv_bench.workload import TrainingStep, make_batches, make_network
 
@@ -51,7 +51,7 @@ def test_baseline_is_the_task_alone() -> None:
 
 
 def test_one_arm_is_the_baseline_and_the_verdict_has_arms_of_ours() -> None:
-    assert [arm.name for arm in ARMS.values() if not arm.taps] == [BASELINE]
+    assert [arm.name for arm in ARMS.values() if not arm.taps] == [BASELINE, CONTROL]
     assert [arm.name for arm in ARMS.values() if arm.ours] == ["ours-after", "ours", "ours-relu", "ours-fused"]
 
 

@@ -22,6 +22,8 @@ TINY = {
     "scores": "--sizes 4,6 --repeats 1 --batch-size 4 --width 0.1 --arms augmentation --limit 1e9",
     "scaling": "--batch-size 16 --views 4 --axes B,D --values B=8,16 --values D=3,12288",
     "kernels": "--batch-size 16 --views 4 --workloads layer9 --dtype float32 --methods relu,torch,triton",
+    "captured": "--batch-size 8 --views 4 --width 0.1 --arms closed-form --compiled=",
+    "training": "--batch-size 16 --width 0.1 --precision fp32 --compared 1 --steps-a-turn 1 --backend torch",
 }
 SUITES = pytest.mark.parametrize("name", TINY)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dainv_bench.gpu.check import STAGES
 from dainv_bench.gpu.goals import Judged, judge_goals
+from dainv_bench.gpu.stages import STAGES
 from dainv_bench.overhead.arms import BASELINE
 
 
@@ -90,6 +90,8 @@ def test_errors_of_ours_are_judged_and_not_those_of_peers() -> None:
     assert judged("error of a bfloat16 loss", results)["measured"] == 5e-7
     assert judged("error of a bfloat16 loss", results)["verdict"] == "met"
     wrong = method(1.0, ours=True) | {"wrong": "loss off", "passes": {}}
+    lost = method(1.0, ours=True) | {"errors": {"loss": {"error": None, "bound": 1e-5}}, "wrong": "nan", "passes": {}}
+    assert judged("error of a bfloat16 loss", {"kernels": kernels_result(bad=lost)})["measured"] == 1e-7
     counted = judged("backends beyond their error bound", {"kernels": kernels_result(bad=wrong)})
     assert (counted["measured"], counted["verdict"]) == (2, "missed")
     assert "bad on all-layers float32: loss off" in str(counted["reason"])
@@ -102,6 +104,14 @@ def test_without_a_result_or_a_gpu_nothing_is_judged() -> None:
     ):
         for goal in judge_goals(results, {stage.name: "timed out" for stage in STAGES}, device):
             assert (goal["verdict"], goal["measured"], goal["reason"]) == ("not run", None, reason)
+
+
+def test_half_of_a_result_costs_its_goals_alone() -> None:
+    half = {"kernels": {"workloads": {"all-layers float32": {"dtype": "float32"}}}, "tests": {"passed": 9, "failed": 0}}
+    assert judged("failed tests marked gpu", half)["verdict"] == "met"
+    lost = judged("forward, nine layers, float32, µs", half)
+    assert lost["verdict"] == "not run"
+    assert lost["reason"] == "cannot be read from stage kernels (KeyError: 'methods')"
 
 
 def captured_result(overhead: float | None) -> dict[str, Any]:
@@ -130,6 +140,11 @@ def test_failed_tests_are_a_missed_goal_and_no_tests_are_none() -> None:
     assert judged(name, {"tests": {"passed": 9, "failed": 0}})["verdict"] == "met"
     assert judged(name, {"tests": {"passed": 9, "failed": 1}})["verdict"] == "missed"
     assert judged(name, {"tests": {"passed": 0, "failed": 0}})["verdict"] == "not run"
+
+
+def test_a_goal_of_a_stage_that_was_stopped_says_so() -> None:
+    goals = judge_goals({"tests": {"passed": 9, "failed": 0}}, {"tests": "stopped after 115 s"}, "NVIDIA H200")
+    assert (goals[0]["verdict"], goals[0]["reason"]) == ("met", "stopped after 115 s")
 
 
 def test_launches_and_waits_are_judged_by_arms_of_ours() -> None:

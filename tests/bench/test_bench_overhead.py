@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from bench_helpers import TINY_OPTIONS, WRONG_GRADIENT, WRONG_LOSS, add_arm, interrupted_in_round
+from bench_results import overhead
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from dainv_bench.cli import main
+from dainv_bench.overhead import allocator
 from dainv_bench.overhead.arms import Arm
+from dainv_bench.overhead.summary import summarise
+from dainv_bench.summary import print_summary
 
 pytestmark = pytest.mark.usefixtures("_elsewhere")
 
@@ -74,6 +80,55 @@ def test_ctrl_c_before_there_is_enough_to_say_anything(monkeypatch: pytest.Monke
     assert result.stdout == ""
     assert result.stderr.splitlines() == ["interrupted"]
     assert not Path("one.json").exists()
+
+
+def test_memory_is_kept_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: asked.append(True) or True)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert run("--arms", "baseline").exit_code == 0
+    assert not asked
+    assert run("--arms", "baseline", "--allocator", "kept").exit_code == 0
+    assert asked == [True]
+    system, kept = sorted(Path("benchmarks/results").iterdir())
+    assert (system.name[:10], kept.name[:15]) == ("overhead--", "overhead-kept--")
+    settings = json.loads(kept.read_text())["settings"]
+    assert (settings["allocator"], settings["malloc_variables"]) == ("kept", {"MALLOC_ARENA_MAX": "2"})
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            "kept",
+            "--allocator kept: expected glibc, and no MALLOC_... or GLIBC_TUNABLES in the environment; unset them",
+        ),
+        ("lost", "--allocator: expected system or kept, got 'lost'"),
+    ],
+)
+def test_an_allocator_that_cannot_be_had(value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    done = run("--arms", "baseline", "--allocator", value)
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"error: {said}\n")
+
+
+@pytest.mark.parametrize(("columns", "fits"), [(80, True), (40, False)])
+def test_no_digit_is_left_out_of_a_table(columns: int, fits: bool) -> None:
+    result = overhead()
+    result["arms"]["baseline"]["peak_memory_bytes"] = 1234 * 2**20
+    for arm in result["arms"].values():
+        if arm["overhead_percent"]:
+            arm["overhead_percent"] = {"median": 166.0, "low": -160.1, "high": 170.3}
+    result["arms"] = {"metric-learning": result["arms"]["published"], **result["arms"]}
+    out = io.StringIO()
+    print_summary(Console(file=out, width=columns), summarise(result), result)  # type: ignore[arg-type]
+    table = [line for line in out.getvalue().splitlines() if line[:1] in "┏┃┡│└"]
+    assert (max(map(len, table)) <= columns) == fits
+    assert len(set(map(len, table))) == 1
+    text = "\n".join(table)
+    for cell in ("metric-learning", "100 ms", "+166.0 %", "-160.1 to +170.3 %", "1234 MiB"):
+        assert cell in text
+    assert "…" not in text
 
 
 def test_whole_epochs_take_their_batches_from_real_images(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from bench_results import EVERY, captured, gpu_check, kernels, overhead, resources, scores, write
 from click.testing import CliRunner, Result
 
+from dainv.drawing import LIGHT
 from dainv_bench.cli import main
 from dainv_bench.formats import readable_time
 from dainv_bench.overhead.summary import summarise as summarise_overhead
@@ -21,6 +22,7 @@ from dainv_bench.report.reading import READING
 from dainv_bench.report.sections import SECTIONS
 from dainv_bench.scaling import figure as scaling_figures
 from dainv_bench.summary import summary_markdown, without_a_time
+from dainv_kernels import backend_status
 
 FOLDER = Path("benchmarks/results")
 
@@ -64,12 +66,14 @@ def test_report_of_a_checkout() -> None:
     # Every figure that the text names is there in both forms, and none beside.
     named = set(re.findall(r"\]\((performance/[^)]*)\)", text))
     assert {path.relative_to("docs").as_posix() for path in Path("docs/performance").iterdir()} == named
-    assert len(named) == 2 * 7  # a GPU check has the figure of its kernels
+    assert len(named) == 2 * 9  # a GPU check has the figure of its kernels
     for path in Path("docs/performance").iterdir():
         assert path.read_text() == path.suffix[1:]
     # So is every file it links to.
     targets = [Path("docs") / target for target in re.findall(r"\]\((\.\./[^)]*)\)", text)]
-    assert len(targets) == 1 + len(EVERY) + 1  # the method, a file a result, and that of the check's kernels
+    assert (
+        len(targets) == 1 + len(EVERY) + 2
+    )  # the method, a file a result, and that of the check's kernels and training
     assert all(target.resolve().is_file() for target in targets)
     table = summary_markdown(summarise_overhead(overhead()))  # type: ignore[arg-type]
     assert table in text
@@ -165,15 +169,15 @@ def test_a_newer_result_within_a_gpu_check_is_named() -> None:
 
 def test_a_gpu_check_shows_what_its_stages_measured_but_no_rehearsal() -> None:
     on_gpu = read_entries([write(Path("gpu.json"), gpu_check())])
-    assert [entry.name for entry in on_gpu] == ["gpu", "gpu--kernels"]
-    assert list(by_kind(on_gpu)) == ["kernels", "gpu-check"]
+    assert [entry.name for entry in on_gpu] == ["gpu", "gpu--kernels", "gpu--training"]
+    assert list(by_kind(on_gpu)) == ["training", "kernels", "gpu-check"]
     on_cpu = read_entries([write(Path("cpu.json"), gpu_check("cpu"))])
     assert [entry.name for entry in on_cpu] == ["cpu"]
     assert "| forward, % of copy | ≥ 80 | 73.4 | 70 to 75 | missed |  |" in document_markdown(Path("x.md"), on_gpu)
 
 
 def test_every_suite_has_a_section() -> None:
-    assert set(SECTIONS) == {*FIELDS, "overhead-epoch"}
+    assert set(SECTIONS) == {*FIELDS, "overhead-kept", "overhead-epoch", "overhead-epoch-kept"}
     assert set(EVERY) == set(SECTIONS)
 
 
@@ -254,6 +258,19 @@ def test_resources_share_a_table() -> None:
     assert text.count("| kernel | operation |") == 1
     assert "`one.json`" in text
     assert "`other.json`" in text
+
+
+def test_memory_that_is_kept_is_another_table() -> None:
+    system, kept = (SECTIONS[name].markdown(EVERY[name]()).splitlines()[0] for name in ("overhead", "overhead-kept"))
+    assert kept == system.replace("torch 2.15.0.", "torch 2.15.0, freed memory kept.")
+    assert kept != system
+
+
+def test_every_backend_has_a_look_of_its_own() -> None:
+    names = [f"{form}{backend}" for form in ("", "relu+") for backend in backend_status()]
+    looks = figures._looks([*names, "relu", "published", "cdist", "metric-learning", "closed-form", "compiled"], LIGHT)
+    assert len({(look["color"], look["marker"], look["markerfacecolor"]) for look in looks.values()}) == len(looks)
+    assert looks["native"]["color"] != looks["triton"]["color"]
 
 
 def test_an_epoch_is_not_called_a_step() -> None:

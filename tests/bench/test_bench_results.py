@@ -46,11 +46,11 @@ def test_derived_numbers_come_from_the_samples(result: OverheadResult) -> None:
     baseline = arms.pop("baseline")
     assert baseline["overhead_percent"] is baseline["agreement"] is None
     paired_with = baseline["milliseconds"]
-    for arm in arms.values():
+    for name, arm in arms.items():
         assert len(arm["milliseconds"]) == TINY["rounds"]
         assert arm["median_milliseconds"] in arm["milliseconds"]
         assert arm["overhead_percent"] == median_interval(paired_overhead(arm["milliseconds"], paired_with))
-        assert arm["agreement"] is not None
+        assert (arm["agreement"] is not None) == ARMS[name].taps
         assert arm["peak_memory_bytes"] is None  # never a guess on a CPU
     assert [sorted(order) for order in result["orders"]] == [sorted([*arms, "baseline"])] * TINY["rounds"]
 
@@ -84,12 +84,17 @@ def test_file_is_named_after_suite_and_hardware() -> None:
     assert path == Path("benchmarks/results/overhead--amd-epyc-9b14-2-6ghz-2-cpus--cpu.json")
 
 
+def test_an_error_that_is_no_number_does_not_cost_the_result(result: OverheadResult, tmp_path: Path) -> None:
+    errors = {"loss": float("nan"), "gradient": (float("inf"), 1.0)}
+    write_result(tmp_path / "one.json", result | {"errors": errors})
+    assert json.loads((tmp_path / "one.json").read_text())["errors"] == {"loss": None, "gradient": [None, 1.0]}
+
+
 def test_an_old_file_stays_when_the_new_one_cannot_be_written(result: OverheadResult, tmp_path: Path) -> None:
     old = tmp_path / "one.json"
     old.write_text("old")
-    broken = result | {"load_average": {"before": [float("nan")], "after": None}}
-    with pytest.raises(ValueError, match="JSON"):
-        write_result(old, broken)
+    with pytest.raises(TypeError, match="JSON"):
+        write_result(old, result | {"load_average": object()})
     assert old.read_text() == "old"
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):

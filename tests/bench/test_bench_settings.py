@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from dainv import UserError
+from dainv_bench.captured.settings import CapturedSettings
 from dainv_bench.kernels.settings import KernelSettings
 from dainv_bench.overhead.settings import OverheadSettings
 from dainv_bench.scaling.settings import ScalingSettings
 from dainv_bench.scores.settings import ScoresSettings
 from dainv_bench.settings import SuiteSettings
+from dainv_bench.training.settings import TrainingSettings
 
-SUITES = (OverheadSettings, KernelSettings, ScoresSettings, ScalingSettings)
+SUITES = (OverheadSettings, KernelSettings, ScoresSettings, ScalingSettings, CapturedSettings, TrainingSettings)
 # A batch and axes that scaling can vary.
 SCALING = {"batch_size": 16, "views": 4, "values": {"B": (8, 16), "M": (2, 4), "ranks": (1, 2)}}
 
@@ -43,7 +45,7 @@ def test_what_no_suite_can_measure_is_refused(settings: type[SuiteSettings]) -> 
         ({"warmup": 0}, "--warmup: expected at least 1, got 0"),
         ({"width": float("nan")}, "--width: expected a positive factor, got nan"),
         ({"limit": float("nan")}, "--limit: expected a percentage, got nan"),
-        ({"arms": ("ours", "theirs")}, "--arms: there is no arm 'theirs'; there are baseline, published"),
+        ({"arms": ("ours", "theirs")}, "--arms: there is no arm 'theirs'; there are baseline, control, published"),
     ],
     ids=str,
 )

@@ -43,6 +43,9 @@ def _own(result: Mapping[str, Any]) -> Iterator[tuple[Key, Series]]:
     timed = {**result.get("arms", {}), **result.get("steps", {})} if result["suite"] != "launches" else {}
     for name, one in timed.items():
         yield Key("", name), Series(one["milliseconds"], one["not_run"])
+    for precision, one in result.get("precisions", {}).items():
+        for form, milliseconds in one["milliseconds"].items():
+            yield Key(precision, form), Series(milliseconds, None)
     for n_images, size in result.get("sizes", {}).items():
         for name, one in size["arms"].items():
             yield Key(f"N = {n_images}", name), Series(one["milliseconds"], one["not_run"])

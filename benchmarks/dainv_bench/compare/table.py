@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dainv_bench.compare.changes import Change
 from dainv_bench.compare.series import Key
-from dainv_bench.formats import readable_time
+from dainv_bench.formats import print_table, readable_time
 from dainv_bench.provenance import commit_of, date_of, load_of, machine_of
 
 _STYLES = {"slower": "red", "faster": "green"}
@@ -59,7 +59,7 @@ def print_changes(console: Console, changes: Mapping[Key, Change]) -> None:
                 f"{ratio['low']:.3f} to {ratio['high']:.3f}",
                 Text(change.verdict, style=_STYLES.get(change.verdict, "")),
             )
-        console.print(table)
+        print_table(console, table)
 
 
 def print_summary(console: Console, changes: Mapping[Key, Change], alone: Mapping[Key, tuple[str, str]]) -> None:

@@ -62,25 +62,25 @@ class Judged(TypedDict):
     reason: str | None
 
 
-def judge_goals(results: Results, not_run: Mapping[str, str], device_name: str | None) -> list[Judged]:
+def judge_goals(results: Results, incomplete: Mapping[str, str], device_name: str | None) -> list[Judged]:
     """Every goal against the results there are; by the median, not by the interval.
 
     Args:
         results: stage -> result, of the stages that have one.
-        not_run: stage -> why it has none.
+        incomplete: stage -> why it has none, or not all of it.
         device_name: of the GPU; None without one.
     """
-    return [_judge(goal, results, not_run, device_name) for goal in GOALS]
+    return [_judge(goal, results, incomplete, device_name) for goal in GOALS]
 
 
-def _judge(goal: Goal, results: Results, not_run: Mapping[str, str], device_name: str | None) -> Judged:
+def _judge(goal: Goal, results: Results, incomplete: Mapping[str, str], device_name: str | None) -> Judged:
     if device_name is None:
         measured = Measured(None, reason="no CUDA device")
     elif goal.stage not in results:
-        measured = Measured(None, reason=not_run.get(goal.stage, f"no result of stage {goal.stage}"))
+        measured = Measured(None, reason=incomplete.get(goal.stage, f"no result of stage {goal.stage}"))
     else:
-        measured = goal.read(results[goal.stage])
-    value, reason = measured.value, measured.reason
+        measured = _read(goal, results[goal.stage])
+    value, reason = measured.value, measured.reason or incomplete.get(goal.stage)
     if value is None:
         verdict = "not run"
     elif goal.only_on is not None and goal.only_on not in (device_name or ""):
@@ -97,6 +97,13 @@ def _judge(goal: Goal, results: Results, not_run: Mapping[str, str], device_name
         verdict=verdict,
         reason=reason,
     )
+
+
+def _read(goal: Goal, result: Mapping[str, Any]) -> Measured:
+    try:
+        return goal.read(result)
+    except (LookupError, TypeError, ValueError) as error:  # of a stage that was stopped: the others still count
+        return Measured(None, reason=f"cannot be read from stage {goal.stage} ({type(error).__name__}: {error})")
 
 
 def _best_of_ours(kernels: Mapping[str, Any], dtype: str) -> tuple[Mapping[str, Any] | None, str]:
@@ -149,11 +156,12 @@ def _times_faster_than(peer: str) -> Callable[[Mapping[str, Any]], Measured]:
 def _loss_error(dtype: str) -> Callable[[Mapping[str, Any]], Measured]:
     def read(kernels: Mapping[str, Any]) -> Measured:
         errors = [
-            method["errors"]["loss"]["error"]
+            error
             for workload in kernels["workloads"].values()
             if workload["dtype"] == dtype
             for method in workload["methods"].values()
             if method["ours"] and method["errors"] is not None and method["errors"]["loss"] is not None
+            if (error := method["errors"]["loss"]["error"]) is not None  # null: NaN, which counts as wrong
         ]
         return Measured(max(errors)) if errors else Measured(None, reason="no backend of ours was checked")
 
@@ -267,4 +275,5 @@ GOALS: tuple[Goal, ...] = (
     Goal("launches beyond the baseline's", 2, True, "launches", _fused_launches),
     Goal("step, ReLU and sums fused, %", 3, True, "captured-norm", _captured_overhead),
     Goal("step, bias, ReLU, sums fused, %", 1, True, "captured", _captured_overhead),
+    Goal("the same, compiled, %", 1, True, "captured-compiled", _captured_overhead),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from dainv_bench.formats import number_table, readable_time
+from dainv_bench.formats import number_table, print_table, readable_time
 from dainv_bench.replay import DIRECTIONS
 from dainv_bench.summary import NOTHING, counted, markdown_list, markdown_table, place_of, without_a_time
 
@@ -30,7 +30,7 @@ def print_kernels(console: Console, result: Mapping[str, Any]) -> None:
                 )
             else:
                 table.add_row(name, "wrong" if method["wrong"] else "not run")
-        console.print(table)
+        print_table(console, table)
     for note in notes_of(result):
         console.print(Text(note.replace("`", "")), soft_wrap=True)
     stopped = ", interrupted" if result["interrupted"] else ""

@@ -154,11 +154,12 @@ def _why_not_triton(device: torch.device) -> str | None:
     return None
 
 
-BASELINE = "baseline"
+BASELINE, CONTROL = "baseline", "control"
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm(BASELINE, "the same step with cross-entropy alone", _baseline, taps=False),
+        Arm(CONTROL, "the baseline once more: what is found where there is no difference", _baseline, taps=False),
         Arm("published", "B x B distances by the Gram identity, masks", _peer(peers.published), cancels=True),
         Arm("cdist", "B x B distances by torch.cdist, masks", _peer(peers.cdist), cancels=True),
         Arm(

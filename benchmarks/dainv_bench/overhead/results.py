@@ -18,7 +18,7 @@ class ArmResult(TypedDict):
     median_milliseconds: float | None
     overhead_percent: Interval | None  # None for the baseline
     peak_memory_bytes: int | None  # None: not measured on this kind of device
-    agreement: Agreement | None  # None for the baseline
+    agreement: Agreement | None  # None for the baseline and the control
 
 
 class Verdict(TypedDict):

@@ -11,6 +11,7 @@ import torch
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
+from dainv_bench.overhead.allocator import malloc_variables, set_allocator
 from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem
 from dainv_bench.overhead.equality import Agreement, check_agreement
 from dainv_bench.overhead.results import ArmResult, OverheadResult, Verdict
@@ -44,10 +45,11 @@ def measure(settings: OverheadSettings, tell: Tell = silent) -> OverheadResult:
         The result; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
-        UserError: no such device or data, or arms that disagree.
+        UserError: no such device, data or allocator, or arms that disagree.
         KeyboardInterrupt: before there were rounds enough to say anything.
     """
     device = settings.timed_device()
+    set_allocator(settings.allocator)
     published = TrainSettings()
     batches, network = _batches_and_network(settings, device)
     weights = layer_weights(len(network.layer_names), published.alpha, published.spread, published.scheme)
@@ -98,6 +100,7 @@ def _resolved(settings: OverheadSettings, published: TrainSettings, problem: Pro
         n_classes=N_CLASSES,
         data=settings.data if settings.epoch else None,
         updates=n_batches if settings.epoch else 1,
+        malloc_variables=malloc_variables(),
         dtype="float32",
         memory_format="channels_last",
         tf32_convolutions=problem.device.type == "cuda" and torch.backends.cudnn.allow_tf32,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dainv_bench.formats import readable_memory, readable_time
 from dainv_bench.overhead.results import ArmResult, OverheadResult
+from dainv_bench.overhead.settings import KEPT
 from dainv_bench.statistics import Interval
 from dainv_bench.summary import NOTHING, Summary, judged, network_of, place_of, without_a_time
 
@@ -29,10 +30,11 @@ def summarise(result: OverheadResult) -> Summary:
 
 def _caption(result: OverheadResult, unit: str) -> str:
     settings = result["settings"]
+    where = place_of(result) + (", freed memory kept" if settings.get("allocator") == KEPT else "")
     of = f"{settings['updates']} updates on {settings['data']}, batches made anew" if unit == "epoch" else "one update"
     return (
         f"Time of a training {unit} ({of}) of {network_of(settings)}, batch {settings['batch_size']} = "
-        f"{settings['n_images']} images × {settings['views']} views, {settings['dtype']}, {place_of(result)}. In each "
+        f"{settings['n_images']} images × {settings['views']} views, {settings['dtype']}, {where}. In each "
         f"of {len(result['orders'])} rounds every arm has one {unit}, in an order drawn anew; {unit}: the median; "
         f"overhead: how much longer than the baseline's {unit} of the same round, median and its bootstrap interval; "
         "grad. error: relative, against float64, before anything was timed."

@@ -169,12 +169,12 @@ def kernels_figure(result: Mapping[str, Any], form: str, theme: Theme = LIGHT) -
 
 
 def _looks(methods: Sequence[str], theme: Theme) -> dict[str, dict[str, Any]]:
-    """Ours in blues and green, the published way in orange; a square includes the ReLU."""
+    """Ours in blues and green, the published way in orange; a hollow mark includes the ReLU, a triangle is by pairs."""
     palette = {
         "triton": theme.invariance,
-        "native": theme.invariance,
+        "triton-pairwise": theme.invariance,
+        "native": theme.more[0],
         "torch": theme.more[3],
-        "triton-pairwise": theme.more[0],
         "reference": theme.more[5],
         "published": theme.baseline,
         "cdist": theme.more[2],
@@ -183,10 +183,11 @@ def _looks(methods: Sequence[str], theme: Theme) -> dict[str, dict[str, Any]]:
         "metric-learning": theme.more[2],
         "relu": theme.ink,
     }
+    by_pairs = ("triton-pairwise", "metric-learning")  # beside another method of their colour
     return {
         name: {
             "color": palette.get(name.removeprefix("relu+"), theme.more[-1]),
-            "marker": "s" if name.startswith("relu") else "^" if name == "metric-learning" else "o",
+            "marker": "^" if name.removeprefix("relu+") in by_pairs else "s" if name.startswith("relu") else "o",
             "markerfacecolor": "none" if name.startswith("relu") else None,
             "markersize": 4,
         }

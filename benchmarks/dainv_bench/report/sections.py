@@ -6,16 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dainv_bench.captured import summary as captured
 from dainv_bench.kernels.summary import kernels_legend, kernels_markdown
 from dainv_bench.overhead import summary as overhead
 from dainv_bench.report.entries import Entry
 from dainv_bench.report.figures import captured_figure, kernels_figure, overhead_figure, scores_figure
-from dainv_bench.report.tables import captured_markdown, gpu_check_markdown, launches_markdown
-from dainv_bench.resources.suite import newest_first, resources_markdown
+from dainv_bench.report.tables import gpu_check_markdown, launches_markdown
+from dainv_bench.resources.results import newest_first
+from dainv_bench.resources.summary import resources_markdown
 from dainv_bench.scaling import summary as scaling
 from dainv_bench.scaling.figure import scaling_figure
 from dainv_bench.scores import summary as scores
 from dainv_bench.summary import Summary, summary_markdown
+from dainv_bench.training import summary as training
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Section:
 
 
 def _summarised(
-    title: str, summarise: Callable[[Any], Summary], figure: Callable[[Any, str], bytes], alt: str
+    title: str, summarise: Callable[[Any], Summary], figure: Callable[[Any, str], bytes] | None = None, alt: str = ""
 ) -> Section:
     return Section(
         title,
@@ -68,8 +71,13 @@ _POWERS = "Lines: times over each axis and their power laws, log-log"
 
 SECTIONS = {
     "overhead": _summarised("Overhead of a training step", overhead.summarise, overhead_figure, _BARS),
+    "overhead-kept": _summarised(
+        "Overhead of a training step, memory kept", overhead.summarise, overhead_figure, _BARS
+    ),
     "overhead-epoch": _summarised("Overhead of an epoch", overhead.summarise, overhead_figure, _BARS),
-    "captured": Section("Overhead of a captured step", captured_markdown, figure=captured_figure, alt=_BARS),
+    "overhead-epoch-kept": _summarised("Overhead of an epoch, memory kept", overhead.summarise, overhead_figure, _BARS),
+    "captured": _summarised("Overhead of a captured step", captured.summarise, captured_figure, _BARS),
+    "training": _summarised("Steps of training", training.summarise),
     "kernels": Section("Kernels", kernels_markdown, kernels_legend, kernels_figure, _POINTS),
     "scores": _summarised("Invariance scores", scores.summarise, scores_figure, _RATIOS),
     "scaling": _summarised("Growth of cost", scaling.summarise, scaling_figure, _POWERS),

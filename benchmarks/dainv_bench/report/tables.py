@@ -5,35 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dainv_bench.formats import readable_time
-from dainv_bench.overhead.summary import percent_interval
 from dainv_bench.provenance import machine_of
-from dainv_bench.summary import markdown_list, markdown_table, without_a_time
-
-
-def captured_markdown(result: Mapping[str, Any]) -> str:
-    """Every form of every arm, and what it adds to the fastest baseline."""
-    settings = result["settings"]
-    norm = " with batch norm" if settings["batch_norm"] else ""
-    notes = without_a_time(("", key, step["not_run"]) for key, step in result["steps"].items())
-    rows = []
-    for key, step in result["steps"].items():
-        overhead = step["overhead_percent"]
-        rows.append(
-            [
-                key,
-                "not run" if step["not_run"] is not None else readable_time(step["median_milliseconds"]),
-                f"{overhead['median']:+.1f} %" if overhead else "",
-                percent_interval(overhead) if overhead else "",
-            ]
-        )
-    return (
-        f"Training step of All-CNN-C{norm}, batch {settings['batch_size']} = {settings['n_images']} images × "
-        f"{settings['views']} views, {settings['dtype']}, on {machine_of(result)}; medians of "
-        f"{len(result['orders'])} rounds, overhead over *{result['best_baseline']}* paired within rounds.\n\n"
-        + markdown_table(["step", "time", "overhead", "95 % interval"], rows)
-        + (f"\n{markdown_list(notes)}" if notes else "")
-    )
+from dainv_bench.summary import markdown_table
 
 
 def launches_markdown(result: Mapping[str, Any]) -> str:

@@ -18,9 +18,11 @@ from dainv import UserError
 from dainv.objective import Objective
 from dainv.training.captured import CapturedStep
 from dainv.training.optimizer import capturable_sgd
+from dainv_bench.captured import suite as captured_suite
+from dainv_bench.captured.forms import distance, training_step
+from dainv_bench.captured.results import broken_forms
+from dainv_bench.captured.settings import CAPTURED, EAGER, CapturedSettings
 from dainv_bench.cli import main
-from dainv_bench.gpu import captured as captured_suite
-from dainv_bench.gpu.captured import CAPTURED, EAGER, CapturedSettings, training_step
 from dainv_bench.overhead.arms import ARMS, BASELINE, OnActivations, objective_of
 from dainv_bench.statistics import median_interval, paired_overhead
 from dainv_bench.workload import Batch, make_batches, make_network
@@ -94,8 +96,12 @@ def test_a_captured_step_that_misses_its_batch_is_not_timed(monkeypatch: pytest.
         return self._step(*self._inputs)
 
     monkeypatch.setattr(CapturedStep, "__call__", stale)
-    with pytest.raises(UserError, match="nothing timed: baseline captured is not the eager step"):
-        captured_suite.measure(CapturedSettings(**TINY, arms=()))
+    result = captured_suite.measure(CapturedSettings(**TINY, arms=()))
+    wrong = result["steps"]["baseline, captured"]
+    assert "not the eager step: its update is off by" in str(wrong["not_run"])
+    assert wrong["milliseconds"] == []
+    assert broken_forms(result) == ["baseline, captured"]
+    assert result["best_baseline"] == "baseline, eager"
 
 
 def test_arms_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +109,11 @@ def test_arms_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch,
         altered("nan", lambda right, task, x: right(task * torch.nan, {n: f * torch.nan for n, f in x.items()})),
     )
-    with pytest.raises(UserError, match="nan disagrees"):
-        captured_suite.measure(CapturedSettings(**TINY, arms=("nan",)))
+    result = captured_suite.measure(CapturedSettings(**TINY, arms=("nan", "closed-form")))
+    wrong, right = result["steps"]["nan, captured"], result["steps"]["closed-form, captured"]
+    assert str(wrong["not_run"]).startswith("nothing timed: nan disagrees at layer1")
+    assert (wrong["milliseconds"], len(right["milliseconds"])) == ([], 3)
+    assert broken_forms(result) == ["nan, captured"]
 
 
 def test_an_arm_that_cannot_be_recorded_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +133,7 @@ def test_an_arm_that_cannot_be_recorded_leaves_the_others(tmp_path: Path, monkey
     assert done.exit_code == 1
     assert "late, captured not run: RuntimeError: operation not permitted\n" in done.output
     result = json.loads(path.read_text())
-    assert captured_suite.broken_forms(result) == ["late, captured"]
+    assert broken_forms(result) == ["late, captured"]
     assert len(result["steps"]["closed-form, captured"]["milliseconds"]) == 3
 
 
@@ -137,7 +146,7 @@ def test_which_forms_an_arm_has() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"batch_size": 10}, "--batch-size 10"),
+        ({"batch_size": 10, "views": 4}, "--batch-size 10"),
         ({"rounds": 2}, "--rounds"),
         ({"width": float("nan")}, "--width"),
         ({"arms": ("theirs",)}, "--arms: there is no arm 'theirs'"),
@@ -148,17 +157,6 @@ def test_which_forms_an_arm_has() -> None:
 def test_what_cannot_be_captured_is_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=f"^{reason}"):
         CapturedSettings(**options)
-
-
-def test_the_captured_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    path = tmp_path / "one.json"
-    tiny = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "compiled"]
-    done = CliRunner().invoke(main, ["captured", *tiny, "--compiled=", "--arms=ours-fused", f"--out={path}"])
-    assert done.exit_code == 0, done.output
-    assert "ours-fused, captured not run: " in done.output
-    assert all(len(line) <= 80 for line in done.output.splitlines() if line[:1] in "┏┃┡│└")
-    assert json.loads(path.read_text())["suite"] == "captured"
 
 
 @pytest.mark.gpu
@@ -185,7 +183,7 @@ def test_a_recorded_step_is_the_eager_step_and_reads_its_learning_rate() -> None
         if number == 1:
             for optimizer in optimizers:
                 optimizer.param_groups[0]["lr"].mul_(0.1)
-    assert captured_suite._distance(*networks) <= 1e-2 * captured_suite._distance(networks[0], start)
+    assert distance(*networks) <= 1e-2 * distance(networks[0], start)
 
 
 @pytest.mark.gpu
