@@ -55,7 +55,7 @@ def cka(
     from dainv.models.loading import layers_of, load_images
     from dainv.reporting import progress_bar
     from dainv.scores.fingerprint import weights_fingerprint
-    from dainv.scores.network import network_for
+    from dainv.scores.network import network_for, random_weights_note
     from dainv.scores.settings import normalization
 
     for path in out:
@@ -71,6 +71,9 @@ def cka(
     if other is not None:
         other_network = network_for(other, found, weights=other_weights, seed=seed)
         other_names = other_layers or layers or layers_of(other, other_network)
+    for spec, given in ((model, weights), (other, other_weights)):
+        if spec is not None and (note := random_weights_note(spec, given)):
+            click.echo(f"warning: {note}", err=True)
     chosen = images_by_class(found, images, seed)
     with progress_bar(console) as progress:
         result = linear_cka(

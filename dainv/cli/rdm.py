@@ -51,7 +51,7 @@ def rdm(
     from dainv.models.loading import layers_of, load_images
     from dainv.reporting import progress_bar
     from dainv.scores.fingerprint import weights_fingerprint
-    from dainv.scores.network import network_for
+    from dainv.scores.network import network_for, random_weights_note
     from dainv.scores.settings import normalization
 
     expect_writable(Path(out))
@@ -59,6 +59,8 @@ def rdm(
     found = load_images(model, data, data_root, image_size)
     prepare = normalization(normalize, found.image_shape[0])
     network = network_for(model, found, weights=weights, seed=seed)
+    if note := random_weights_note(model, weights):
+        click.echo(f"warning: {note}", err=True)
     names = layers or layers_of(model, network)
     chosen = images_by_class(found, images, seed, _numbers(indices))
     with progress_bar(console) as progress:

@@ -52,6 +52,7 @@ def reproduce(
     Variants are batch-norm, no-batch-norm, nearest, bilinear, printed, pairs and light, or several of them joined by +.
     """
     from dainv.augment import augmentation
+    from dainv.malloc import keep_freed_memory
     from dainv.reporting import ConsoleReporter, progress_bar
     from dainv.reproduction.overhead import read_overhead
     from dainv.reproduction.planned_runs import plan_runs
@@ -65,6 +66,7 @@ def reproduce(
     measured = [read_overhead(path) for path in overhead]
     names = [name for name in variants.split(",") if name]
     plan = plan_runs({"fused": True, **_training(training_options)}, _seeds(seeds), budget, names, variant_epochs)
+    keep_freed_memory()
     try:
         found = run(
             folder,

@@ -22,26 +22,33 @@ _MOST_WORKERS = 8
 Files = list[tuple[Path, int]]  # with labels
 
 
-def load_folder(path: Path, image_size: int | None, stream: str, workers: int | None) -> ImageData:
+def load_folder(
+    path: Path, image_size: int | None, stream: str, workers: int | None, test_only: bool = False
+) -> ImageData:
     """Images of a folder with ``train/`` and a test set, one subfolder a class; see :func:`dainv.data.load_data`."""
-    train_files, classes = _by_class(path / "train")
-    test_files = _test_files(path, classes)
-    shapes = [image_shape(files[0][0], image_size) for files in (train_files, test_files)]
-    if shapes[0] != shapes[1]:
+    train_files: Files = []
+    if test_only and not (path / "train").is_dir():
+        test_files, classes = _by_class(_test_folder(path) or path)
+    else:
+        train_files, classes = _by_class(path / "train")
+        test_files = _test_files(path, classes)
+    shapes = [image_shape(files[0][0], image_size) for files in (train_files, test_files) if files]
+    if shapes[0] != shapes[-1]:
         raise UserError(f"{path}: training and test images differ in size; pass --image-size")
     channels, height, width = shapes[0]
     n_bytes = (len(train_files) + len(test_files)) * channels * height * width
     streamed = stream == "always" or (stream == "auto" and n_bytes > STREAM_ABOVE)
     workers = min(_MOST_WORKERS, _cores()) if workers is None else workers
     splits: list[Split] = []
-    for files in (train_files, test_files):
+    for files in filter(None, (train_files, test_files)):
         paths, labels = [file for file, _ in files], torch.tensor([label for _, label in files])
         if streamed:
             names = np.array([os.fsencode(file.relative_to(path)) for file in paths])
             splits.append(StreamedSplit(path, names, labels, shapes[0], image_size, workers))
         else:
             splits.append(ImageSplit(decode(paths, image_size, shapes[0], workers), labels))
-    return ImageData(path.resolve().name, splits[0], splits[1], tuple(classes))
+    train = splits[0] if train_files else splits[-1].first(0)
+    return ImageData(path.resolve().name, train, splits[-1], tuple(classes))
 
 
 def _cores() -> int:
@@ -65,7 +72,7 @@ def _test_files(path: Path, classes: Sequence[str]) -> Files:
     """The test images, wherever a data set keeps those of them that have labels."""
     if (path / "val" / _ANNOTATIONS).is_file():  # Tiny-ImageNet's test/ has no labels
         return _annotated(path / "val", classes)
-    folder = next((path / name for name in _TEST_FOLDERS if (path / name).is_dir()), None)
+    folder = _test_folder(path)
     if folder is None:
         raise UserError(f"{path}: no test images; expected a folder test/ or val/ beside train/")
     if not any(entry.is_dir() for entry in folder.iterdir()):
@@ -77,6 +84,10 @@ def _test_files(path: Path, classes: Sequence[str]) -> Files:
         odd = sorted(set(found) ^ set(classes))
         raise UserError(f"{path}: train/ and {folder.name}/ have different classes: only one of them has {odd[0]}")
     return files
+
+
+def _test_folder(path: Path) -> Path | None:
+    return next((path / name for name in _TEST_FOLDERS if (path / name).is_dir()), None)
 
 
 def _annotated(folder: Path, classes: Sequence[str]) -> Files:

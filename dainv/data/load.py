@@ -22,6 +22,7 @@ def load_data(
     download: bool = True,
     stream: str = "auto",
     workers: int | None = None,
+    test_only: bool = False,
 ) -> ImageData:
     """Load a data set.
 
@@ -37,6 +38,8 @@ def load_data(
         stream: whether the images of a folder are decoded when they are asked for instead of kept in memory:
             ``"always"``, ``"never"``, or ``"auto"``, if their pixels would take more than 4 GiB.
         workers: processes or threads that decode; the number of cores, but not more than 8, if not given.
+        test_only: nothing will be trained: a folder without ``train/`` is one of test images, in ``test/``, in ``val/``
+            or itself, one subfolder a class.
 
     Raises:
         UserError: data absent, malformed or not downloadable; the message says which file and what to do.
@@ -53,7 +56,7 @@ def load_data(
     else:
         path = Path(source)
         if path.is_dir():
-            data = load_folder(path, image_size, stream, workers)
+            data = load_folder(path, image_size, stream, workers, test_only)
         elif path.suffix == ".npz" or path.exists():
             data = load_npz(path)
         else:
@@ -61,6 +64,8 @@ def load_data(
                 f"no data {source!r}: expected {', '.join(NAMED)}, an .npz file or a folder with train/ and test/"
             )
     for name, split in (("training", data.train), ("test", data.test)):
+        if len(split) == 0 and test_only and name == "training":
+            continue
         if len(split) == 0:
             raise UserError(f"{source}: the {name} set is empty")
         low, high = int(split.labels.min()), int(split.labels.max())
@@ -77,6 +82,7 @@ def load_again(
     source: str | None = None,
     root: str | Path | None = None,
     image_size: int | None = None,
+    test_only: bool = False,
 ) -> ImageData:
     """The data that a run was trained on; or other data, read in the same way.
 
@@ -85,6 +91,7 @@ def load_again(
         source: other data than the run's, as for :func:`load_data`.
         root: another place for downloads.
         image_size: another side of the images of a folder.
+        test_only: see :func:`load_data`.
 
     Raises:
         UserError: as :func:`load_data`.
@@ -95,4 +102,5 @@ def load_again(
         image_size=settings.get("image_size") if image_size is None else image_size,
         stream=settings.get("stream", "auto"),
         workers=settings.get("workers"),
+        test_only=test_only,
     )

@@ -179,7 +179,7 @@ def layers_of(spec: str, network: nn.Module) -> list[str]:
 def load_images(
     spec: str, data: str | None = None, data_root: str | None = None, image_size: int | None = None
 ) -> ImageData:
-    """The data given, or those that a run was trained on.
+    """The data given, or those that a run was trained on; a folder needs test images only.
 
     Args:
         spec: what :func:`load_model` takes.
@@ -193,7 +193,7 @@ def load_images(
     settings = RunDirectory.open(spec).config["settings"] if Path(spec).is_dir() else {}
     if data is None and not settings:
         raise UserError(f"{spec}: say which images with --data; only a run directory knows its own")
-    return load_again(settings, data, data_root, image_size)
+    return load_again(settings, data, data_root, image_size, test_only=True)
 
 
 def image_shape_of(spec: str, image_size: int | None = None, channels: int | None = None) -> tuple[int, int, int]:

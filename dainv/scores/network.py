@@ -36,3 +36,16 @@ def network_for(
     if (expected := RunDirectory.open(spec).config["model"]["in_channels"]) != channels:
         raise UserError(f"{spec} was trained on images of {expected} channels, these have {channels}")
     return load_model(spec, weights=weights, checkpoint=checkpoint)
+
+
+def random_weights_note(spec: str, weights: str | None) -> str | None:
+    """What to say of a network that nobody has trained, which a name alone stands for; None of others.
+
+    Args:
+        spec: what :func:`network_for` was given.
+        weights: likewise.
+    """
+    own = ":" in spec and not spec.startswith("timm:")  # a function may load weights, who knows
+    if weights is not None or own or Path(spec).exists():
+        return None
+    return f"{spec} has random weights; weights 'pretrained', or a file, give it trained ones"

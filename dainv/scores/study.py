@@ -19,7 +19,7 @@ from dainv.ranks import Ranks
 from dainv.scores.curves import AXES, Axis
 from dainv.scores.fingerprint import weights_fingerprint
 from dainv.scores.images import SplitImages
-from dainv.scores.network import network_for
+from dainv.scores.network import network_for, random_weights_note
 from dainv.scores.partial import PartialFile
 from dainv.scores.results import NetworkScores
 from dainv.scores.scoring import score_network
@@ -140,6 +140,8 @@ def score(
         )
     except ValueError as error:
         raise UserError(str(error)) from None
+    if note := random_weights_note(settings.model, settings.weights):
+        scores.notes.insert(0, note)
     return Study(
         settings=settings,
         scores=scores,

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -37,6 +38,21 @@ def test_corrupt_image_is_named(tmp_path):
 def test_folder_without_train_is_named(tmp_path):
     with pytest.raises(UserError, match="train"):
         load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("streamed", ["always", "never"])
+@pytest.mark.parametrize("part", ["test", "val", "."])
+def test_where_nothing_is_trained_test_images_are_enough(tmp_path, part, streamed):
+    whole = load_data(str(image_folder(tmp_path / "whole")))
+    shutil.copytree(tmp_path / "whole" / "test", tmp_path / "only" / part)
+    data = load_data(str(tmp_path / "only"), test_only=True, stream=streamed)
+    assert (data.classes, data.image_shape, len(data.train)) == (whole.classes, whole.image_shape, 0)
+    everything = torch.arange(len(whole.test))
+    assert torch.equal(data.test.batch(everything), whole.test.batch(everything))
+    assert torch.equal(data.test.labels, whole.test.labels)
+    assert data.fingerprint() != whole.fingerprint()
+    with pytest.raises(UserError, match="no such folder"):
+        load_data(str(tmp_path / "only"))
 
 
 def test_the_shorter_side_is_resized_and_the_middle_kept(tmp_path):

@@ -132,6 +132,18 @@ def test_a_normalisation_leaves_the_pixels_alone():
         assert changed[1]["median"] != plain[1]["median"]
 
 
+def test_a_network_that_nobody_trained_is_called_so(tmp_path):
+    options = ["--images", 4, "--repeats", 1, "--data", "digits"]
+    found = run(*options, "--layers", "fc", model="cifar-resnet18")
+    assert "warning: cifar-resnet18 has random weights" in found.stderr
+    assert "random weights" not in run(*SHORT).stderr
+    for command in ("rdm", "cka"):
+        out = ["--layers", "layer9", "--images", "4", "--data", "digits", "--out", str(tmp_path / f"{command}.npz")]
+        done = CliRunner().invoke(main, [command, "allcnn", *(out if command == "rdm" else out[:-2])])
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("allcnn has random weights") == 1
+
+
 def test_a_run_is_scored_with_its_weights_on_its_own_images(tmp_path):
     data = load_data("digits")
     options = ["--data", "digits", "--width", "0.05", "--steps", "2", "--batch-size", "16", "--device", "cpu"]
