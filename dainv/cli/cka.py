@@ -71,9 +71,6 @@ def cka(
     if other is not None:
         other_network = network_for(other, found, weights=other_weights, seed=seed)
         other_names = other_layers or layers or layers_of(other, other_network)
-    for spec, given in ((model, weights), (other, other_weights)):
-        if spec is not None and (note := random_weights_note(spec, given)):
-            click.echo(f"warning: {note}", err=True)
     chosen = images_by_class(found, images, seed)
     with progress_bar(console) as progress:
         result = linear_cka(
@@ -98,6 +95,9 @@ def cka(
         "data_sha256": found.fingerprint(),
         "seed": seed,
     }
+    for spec, given in ((model, weights), (other, other_weights)):
+        if spec is not None and (note := random_weights_note(spec, given)):
+            click.echo(f"warning: {note}", err=True)
     compared = labels[0] if other is None else f"{labels[0]} (rows) and {labels[1]} (columns)"
     title = f"linear CKA, {compared}, {result.n_images} images of {found.name}"
     if form == "table":

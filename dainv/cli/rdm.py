@@ -59,8 +59,6 @@ def rdm(
     found = load_images(model, data, data_root, image_size)
     prepare = normalization(normalize, found.image_shape[0])
     network = network_for(model, found, weights=weights, seed=seed)
-    if note := random_weights_note(model, weights):
-        click.echo(f"warning: {note}", err=True)
     names = layers or layers_of(model, network)
     chosen = images_by_class(found, images, seed, _numbers(indices))
     with progress_bar(console) as progress:
@@ -83,6 +81,8 @@ def rdm(
         "seed": seed,
     }
     result.save(Path(out), chosen.tolist(), found.test.labels[chosen].tolist(), about)
+    if note := random_weights_note(model, weights):
+        click.echo(f"warning: {note}", err=True)
     console.print(f"{len(result.layers)} RDMs of {len(chosen)} images: {out}", soft_wrap=True)
 
 

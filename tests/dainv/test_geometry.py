@@ -268,7 +268,7 @@ def test_a_named_network_is_the_same_every_time_and_sees_what_it_expects(tmp_pat
     options = ("--data", "digits", "--images", 8, "--layers", "layer[19]", "--format", "json")
     result = invoke("cka", "allcnn", "allcnn", *options, "--other-weights", other)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.output)["values"][1][1] < 0.99
+    assert json.loads(result.stdout)["values"][1][1] < 0.99
 
 
 def test_dainv_rdm_takes_named_images_in_their_order(run_dir, rdm_file):

@@ -219,16 +219,18 @@ def test_a_terminal_that_closes_asks_to_stop_and_its_second_signal_does_not_mean
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    with StopSignals() as signals:
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert signals.received
-    monkeypatch.setattr(signal, "getsignal", lambda _number: signal.SIG_IGN)  # as nohup has it
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with StopSignals() as signals:
-        os.kill(os.getpid(), signal.SIGHUP)
-    signal.signal(signal.SIGHUP, before)
-    assert not signals.received
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.received
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not signals.received
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("wrong", [["--batch-size", "63"], ["--epochs", "many"], ["--nothing"]])
