@@ -40,10 +40,12 @@ def evaluate(
     from dainv.models.loading import model_from_run
     from dainv.models.tapped import TappedNetwork
     from dainv.runs import RunDirectory
+    from dainv.training.precision import set_precision
 
     run = RunDirectory.open(run_dir, checkpoint)
     images = load_again(run.config["settings"], data, data_root, image_size)
     _refuse_others(run, images)
+    set_precision(run.config["settings"].get("precision", "fp32"))  # as the run's own evaluations
     place = resolve_device(device)
     model = TappedNetwork(model_from_run(run), ()).to(place)
     table = Table(
