@@ -80,8 +80,8 @@ def column_sums(rows: Tensor, reference: Tensor | Centre, powers: int = 1) -> Te
 
     Args:
         rows: ``(n, D)`` floating point.
-        reference: ``(D,)`` near the rows, a mean, or ``(n, D)``.
-        powers: 2 for the sums of squares too.
+        reference: ``(D,)`` near the rows, or a mean.
+        powers: 2 for the sums of squares too, both then in float64: they are there to be subtracted.
 
     Returns:
         ``(powers, D)`` float64, on the rows' device: the sums, and those of squares.
@@ -95,8 +95,9 @@ def column_sums(rows: Tensor, reference: Tensor | Centre, powers: int = 1) -> Te
         if isinstance(reference, Centre):
             deviations = (part - reference.reference[columns]).sub_(reference.offset[columns])
         else:
-            deviations = part - reference[..., columns]
-        sums[0, columns] = deviations.sum(0)
+            deviations = part - reference[columns]
         if powers == 2:
-            sums[1, columns] = deviations.square_().sum(0)
+            deviations = deviations.double()
+            sums[1, columns] = deviations.square().sum(0)
+        sums[0, columns] = deviations.sum(0)
     return sums

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dainv.ranks import Ranks
-from dainv.scores.sums import Centre, column_sums
+from dainv.scores.sums import Centre, column_sums, in_float32
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class VarianceSums:
 
     def __init__(self, key: str, repeats: int, tensors: dict[str, Tensor]) -> None:
         self._key, self._repeats, self._tensors = key, repeats, tensors
-        self._changes: dict[str, Tensor] = {}
+        self._means: dict[str, Tensor] = {}
 
     def begin(self, dimensions: Mapping[str, int], device: torch.device) -> None:
         """Start from nothing."""
@@ -68,25 +68,24 @@ class VarianceSums:
         above = column_sums(rows, mean, powers=2)
         self._tensors[self._name("sums", layer)][repeat] += above[0]
         self._tensors[self._name("squares", layer)][0] += above[1]
-        # around the original: sum of squares over repeats, less the squared sum over R
-        self._tensors[self._name("within", layer)][0] += column_sums(rows, original, powers=2)[1]
-        change = rows.float() - original if rows.dtype != torch.float64 else rows - original
-        self._changes[layer] = change if repeat == 0 else self._changes[layer].add_(change)
+        # Welford's update: what does not move adds 0, where a difference of sums of squares would leave its rounding
+        change = in_float32(rows) - in_float32(original)
+        mean_change = self._means.setdefault(layer, torch.zeros_like(change))
+        step = change - mean_change
+        mean_change += step / (repeat + 1)
+        within = (step * (change - mean_change)).sum(0, dtype=torch.float64)
+        self._tensors[self._name("within", layer)][0] += within
         if repeat == self._repeats - 1:
-            total = self._changes.pop(layer)
-            none = torch.zeros(total.shape[1], dtype=total.dtype, device=total.device)
-            self._tensors[self._name("within", layer)][0] -= column_sums(total, none, powers=2)[1] / self._repeats
+            del self._means[layer]
 
     def ratio(self, layer: str, n_images: int, ranks: Ranks) -> VarianceRatio:
         """Of all images of all processes."""
         within, squares, sums = (self._tensors[self._name(n, layer)].clone() for n in ("within", "squares", "sums"))
         for part in (within, squares, sums):
             ranks.sum_(part)
-        over_transformations = within[0].clamp(min=0) / (n_images * (self._repeats - 1))
-        of_samples = (squares[0] - sums.square().sum(0) / n_images).clamp(min=0) / (self._repeats * (n_images - 1))
-        # what rounding leaves of a feature that is the same for all
-        over_transformations[over_transformations < 1e-13 * squares[0] / n_images] = 0
-        of_samples[of_samples < 1e-13 * squares[0] / n_images] = 0
+        over_transformations = within[0] / (n_images * (self._repeats - 1))
+        of_samples = (squares[0] - sums.square().sum(0) / n_images) / (self._repeats * (n_images - 1))
+        of_samples[of_samples < 1e-13 * squares[0] / n_images] = 0  # rounding, of a feature that is the same for all
         ratios = torch.where(of_samples > 0, over_transformations / of_samples, torch.inf)
         ratios[(of_samples == 0) & (over_transformations == 0)] = 1
         return VarianceRatio(

@@ -1,5 +1,7 @@
 """What the sums of two passes give beside Eq. 2, each against its definition over explicit pairs."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import dainv
 from dainv.scores import INPUT, SplitImages, score_network
+from dainv.scores.listening import listening
 from dainv.scores.sums import rounding
 
 
@@ -106,6 +109,24 @@ def test_variance_ratios_are_their_definition(net, images, batch_size):
         assert got.pooled == pytest.approx(float(over_transformations.sum() / of_samples.sum()), rel=1e-5)
 
 
+def test_features_that_transformations_silence_count_as_the_same_for_all(images):
+    """Alive in some images as they are, dead in all transformed ones: nothing is left but rounding."""
+
+    class Alive(nn.Module):
+        def forward(self, x):
+            return (x - 0.9).relu()
+
+    silenced = {"darker": lambda batch: batch * 0.5, "but one": lambda batch: torch.where(batch > 0.99, batch, 0)}
+    asked = {"layers": "0", "transforms": silenced, "repeats": 3, "variances": True, "batch_size": 7}
+    found = score_network(nn.Sequential(Alive()), images, **asked)
+    assert found.variance_ratios("darker")["0"].mean == 1
+    assert np.isnan(found.variance_ratios("darker")["0"].pooled)
+    left = (images > 0.99).any(0).float().mean().item()
+    assert 0 < left < 1
+    assert found.variance_ratios("but one")["0"].mean == pytest.approx(1 - left)
+    assert found.variance_ratios("but one")["0"].pooled == 0
+
+
 def test_a_constant_layer_has_no_measure_and_says_why(images):
     dead = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
     nn.init.constant_(dead[0].bias, -10)
@@ -188,6 +209,16 @@ def dainv_digits():
 def test_what_does_not_fit_together_is_refused(net, images, change, message):
     with pytest.raises(ValueError, match=message):
         score_network(net, images, **{"layers": "1", "transforms": {"all": SCHEME}, **change})
+
+
+def test_no_activation_outlives_the_pass_that_needed_it(net, images):
+    with listening(net, "1") as listener:
+        listener.probe(images[:2])
+        original = listener.run(images, lambda _layer, rows: rows)
+        kept = weakref.ref(original["1"])
+        listener.run(images, lambda layer, rows: rows - original[layer])
+        original.clear()
+        assert kept() is None
 
 
 def test_measures_that_were_not_asked_for_say_how_to_ask(net, images):
