@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dainv.formatting import number
+
 SCORE_LIMITS = (-0.6, 1.05)  # of the published Figure 1
 
 
@@ -58,7 +60,7 @@ DARK = Theme(
 
 
 @contextmanager
-def style(theme: Theme) -> Iterator[None]:
+def style(theme: Theme = LIGHT) -> Iterator[None]:
     """Draw in a theme; matplotlib's own settings are as before afterwards."""
     settings: dict[Any, Any] = {  # matplotlib's own type, a literal for every key, came late
         "font.family": "sans-serif",
@@ -98,7 +100,7 @@ def render(figure: Figure, form: str) -> bytes:
     return file.getvalue()
 
 
-def grid(axes: Axes, theme: Theme) -> None:
+def grid(axes: Axes, theme: Theme = LIGHT) -> None:
     """Faint horizontal lines behind the data."""
     axes.yaxis.grid(True, color=theme.faint, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -113,7 +115,7 @@ def name_layers(axes: Axes, layers: Sequence[str]) -> None:
     axes.tick_params(axis="x", length=0)
 
 
-def score_axes(axes: Axes, layers: Sequence[str], theme: Theme) -> None:
+def score_axes(axes: Axes, layers: Sequence[str], theme: Theme = LIGHT) -> None:
     """Invariance scores by layer, of which the first is the pixels."""
     axes.axhline(0, color=theme.ink, linewidth=0.8, zorder=1)
     axes.axvline(0.5, color=theme.ink, linewidth=0.8, linestyle=(0, (1, 3)), zorder=1)  # pixels | layers
@@ -129,7 +131,7 @@ def boxes(
     places: Sequence[float],
     width: float,
     colour: str,
-    theme: Theme,
+    theme: Theme = LIGHT,
     *,
     filled: bool = True,
     points: Sequence[Sequence[float]] = (),
@@ -177,6 +179,5 @@ def write_numbers(axes: Axes, values: np.ndarray) -> None:
     """The numbers of a map from 0 to 1 in viridis, in the ink that each cell needs; a dash for NaN."""
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
-        text = f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
         ink = "black" if value > 0.6 or np.isnan(value) else "white"
-        axes.text(column, row, text, ha="center", va="center", color=ink, size=8)
+        axes.text(column, row, number(value), ha="center", va="center", color=ink, size=8)

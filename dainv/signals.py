@@ -1,4 +1,4 @@
-"""Stopping cleanly: SIGTERM, Ctrl-C and a terminal that closes become a wish that training looks at after each step."""
+"""Stopping cleanly: SIGTERM, Ctrl-C and a terminal that closes become a wish that is looked at after each batch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class StopSignals(AbstractContextManager["StopSignals"]):
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if not self.received:
             self.received = True
-            self._say("stopping after this step; the state will be saved")
+            self._say("stopping after this batch; the state will be saved")
         elif number == signal.SIGINT and not self._several:
             signal.signal(number, self._before[number])
-            self._say("stopping now; --resume goes on from the last checkpoint")
+            self._say("stopping now; what was saved last is kept")
             raise KeyboardInterrupt
 
     def _say(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from dainv.analysis.dynamics import Dynamics, read_dynamics
 from dainv.analysis.inputs import Opened, open_runs
 from dainv.analysis.outputs import Outputs, write_outputs
 from dainv.analysis.results import AnalyzedRun, Arm
-from dainv.analysis.scoring import ScoringPlan, scores_of
-from dainv.data import ImageData, load_again
+from dainv.analysis.scoring import Scorer, ScoringPlan
 from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.runs import RunDirectory
@@ -100,82 +99,44 @@ def analyze(
         UserError: what a user can mend, in one line.
     """
     made_with = environment()
-    plan = ScoringPlan(transform, repeats, images, batch_size, device, seed)
+    plan = ScoringPlan(transform=transform, repeats=repeats, images=images, batch_size=batch_size, seed=seed)
     warnings: list[str] = []
     notes: list[str] = []
     opened = open_runs(run_dirs, checkpoint, out, warnings.append)
     curves = [read_dynamics(one.run, one.config["layers"]) for one in opened]
-    scored = _Scoring(data, data_root, plan, progress, warnings.append, notes.append)
-    arms = _arms(opened, curves, scored)
+    arms = _arms(opened, curves, Scorer(plan, data, data_root, device, progress, warnings, notes))
     warnings += caveats(arms)
     comparisons = compare(arms)
     outputs = write_outputs(arms, comparisons, warnings, made_with, Path(out) if out is not None else None)
     return AnalysisResult(tuple(arms), tuple(comparisons), tuple(warnings), tuple(notes), outputs)
 
 
-def _arms(opened: Sequence[Opened], curves: Sequence[Dynamics], scoring: _Scoring) -> list[Arm]:
+def _arms(opened: Sequence[Opened], curves: Sequence[Dynamics], scorer: Scorer) -> list[Arm]:
     """The runs, scored one after the other, by arm."""
     configs, names = [one.config for one in opened], [one.run.name for one in opened]
     groups = group(configs)
     arms = arm_labels(groups, names, configs)
     labels = run_labels(groups, arms, names, configs)
-    runs = [scoring.run(*one) for one in zip(opened, labels, curves, strict=True)]
+    runs = [_analyzed(*one, scorer) for one in zip(opened, labels, curves, strict=True)]
     return [Arm(label, tuple(runs[place] for place in places)) for label, places in zip(arms, groups, strict=True)]
 
 
-class _Scoring:
-    """Scores run after run, loading each data set once."""
-
-    def __init__(
-        self,
-        data: str | None,
-        data_root: str | Path | None,
-        plan: ScoringPlan,
-        progress: Progress | None,
-        warn: Callable[[str], None],
-        note: Callable[[str], None],
-    ) -> None:
-        self._data, self._data_root, self._plan = data, data_root, plan
-        self._progress, self._warn, self._note = progress, warn, note
-        self._loaded: dict[tuple[str, str, int | None], tuple[ImageData, str]] = {}
-
-    def run(self, opened: Opened, label: str, dynamics: Dynamics) -> AnalyzedRun:
-        """Score a run."""
-        run, config = opened
-        found, sha256 = self._load(run, config)
-        if sha256 != config["data"]["sha256"]:
-            self._warn(
-                f"{run.name} was scored on other data ({found.name}, sha256 {sha256[:12]}…) than it was trained and "
-                f"tested with ({config['data']['name']}, sha256 {config['data']['sha256'][:12]}…)"
-            )
-        scores, source = scores_of(
-            run, config, found, sha256, self._plan, progress=self._progress, warn=self._warn, note=self._note
-        )
-        return AnalyzedRun(
-            run=run,
-            label=label,
-            config=config,
-            environment=run.environment,
-            record=_record(run, source.step),
-            data=found.name,
-            available=len(found.test),
-            scores=scores,
-            source=source,
-            dynamics=dynamics,
-        )
-
-    def _load(self, run: RunDirectory, config: dict[str, Any]) -> tuple[ImageData, str]:
-        settings = config["settings"]
-        source = self._data or settings["data"]
-        key = (source, str(self._data_root or settings["data_root"]), settings["image_size"])
-        if key not in self._loaded:
-            try:
-                data = load_again(settings, source, key[1])
-            except UserError as error:
-                hint = "" if self._data is not None else f" (the data of {run.path}; --data says where it is now)"
-                raise UserError(f"{error}{hint}") from None
-            self._loaded[key] = data, data.fingerprint()
-        return self._loaded[key]
+def _analyzed(opened: Opened, label: str, dynamics: Dynamics, scorer: Scorer) -> AnalyzedRun:
+    """A run, scored."""
+    run, config = opened
+    data, scores, source = scorer.score(run, config)
+    return AnalyzedRun(
+        run=run,
+        label=label,
+        config=config,
+        environment=run.environment,
+        record=_record(run, source.step),
+        data=data.name,
+        available=len(data.test),
+        scores=scores,
+        source=source,
+        dynamics=dynamics,
+    )
 
 
 def _record(run: RunDirectory, step: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,10 +21,25 @@ def kind(config: Mapping[str, Any]) -> str:
     return INVARIANCE if config["settings"]["alpha"] else BASELINE
 
 
+def the(label: str) -> str:
+    """A label within a sentence."""
+    return f"the {label}" if label == BASELINE else label
+
+
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run as a file has them; one that is younger than the run had its default."""
     settings: dict[str, Any] = json.loads(json.dumps({**asdict(TrainSettings()), **config["settings"]}))
     return settings
+
+
+def changed_settings(config: Mapping[str, Any], but_for: Collection[str]) -> dict[str, Any]:
+    """The settings of a run that differ from the published run's, but for some."""
+    published = settings_of({"settings": {}})
+    return {
+        name: value
+        for name, value in settings_of(config).items()
+        if name in published and name not in but_for and value != published[name]
+    }
 
 
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:

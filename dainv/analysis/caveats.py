@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dainv.analysis.arms import shown
-from dainv.analysis.formatting import listed
 from dainv.analysis.results import AnalyzedRun, Arm
+from dainv.formatting import listed
+from dainv.scores import CONSTANT
+from dainv.scores.results import by_reason
 
 
 def caveats(arms: Sequence[Arm]) -> list[str]:
@@ -40,14 +42,12 @@ _BETWEEN_RUNS: tuple[tuple[Callable[[AnalyzedRun], Any], str], ...] = (
 
 def _of_a_run(run: AnalyzedRun) -> list[str]:
     found = []
-    constant = [layer for layer in run.layers if layer not in run.summaries]
-    if constant:
-        found.append(f"{run.name}: the same for all images, hence without a score: {', '.join(constant)}")
-    guessing = 1 / len(run.config["data"]["classes"])
-    if run.accuracy.low <= guessing:
+    missing = {layer: run.scores.unscored.get(layer, CONSTANT) for layer in run.layers if layer not in run.summaries}
+    found += [f"{run.name}: {why}, hence without a score: {', '.join(of)}" for why, of in by_reason(missing).items()]
+    if run.accuracy.low <= run.guessing:
         found.append(
             f"{run.name}: its test accuracy, {100 * run.accuracy.value:.1f} %, is not above guessing "
-            f"({100 * guessing:.1f} %)"
+            f"({100 * run.guessing:.1f} %)"
         )
     if run.run.checkpoint == "best":
         found.append(

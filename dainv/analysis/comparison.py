@@ -10,8 +10,9 @@ import numpy as np
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.seeds import SeedDifference, seed_difference
 from dainv.analysis.signed_rank import PairedTest, holm, paired_tests
-from dainv.analysis.statistics import Estimate, difference
+from dainv.analysis.statistics import difference
 from dainv.scores import INPUT
+from dainv.summaries import Estimate
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,6 @@ def _corrected(seeds: dict[str, SeedDifference]) -> dict[str, SeedDifference]:
 
 def _compare_runs(reference: AnalyzedRun, other: AnalyzedRun) -> RunComparison:
     layers = [layer for layer in reference.summaries if layer in other.summaries and layer != INPUT]
-    differences = {
-        layer: difference(
-            reference.summaries[layer], other.summaries[layer], reference.resampled[layer], other.resampled[layer]
-        )
-        for layer in layers
-    }
+    differences = {layer: difference(reference.summaries[layer], other.summaries[layer]) for layer in layers}
     tests = paired_tests(*({layer: run.scores.sigma[layer] for layer in layers} for run in (reference, other)))
     return RunComparison(reference, other, differences, tests)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dainv.analysis.arms import the
 from dainv.analysis.comparison import Comparison, RunComparison
-from dainv.analysis.formatting import interval, layer_list, listed, most_of, number, short_layer, signed, the
 from dainv.analysis.seeds import SeedDifference
 from dainv.analysis.signed_rank import SIGNIFICANCE
+from dainv.formatting import interval, layer_list, listed, most_of, number, short_layer, signed
 
 _TEST = (
     "By Wilcoxon signed-rank tests with Holm's correction over the layers, at 0.05; r is the effect size, the "
@@ -116,7 +117,7 @@ def _over_seeds(comparison: Comparison) -> str:
 def _difference(found: SeedDifference) -> str:
     if found.low is None or found.high is None:
         return signed(found.value)
-    return f"{signed(found.value)}, 95 % t interval {number(found.low)} to {number(found.high)}"
+    return f"{signed(found.value)}, 95 % t interval {interval(found)}"
 
 
 def _extremes(seeds: Mapping[str, SeedDifference]) -> str:

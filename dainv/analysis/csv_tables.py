@@ -14,7 +14,7 @@ from dainv.export import csv_of
 
 
 def scores_csv(runs: Sequence[AnalyzedRun]) -> bytes:
-    """A row a run and layer; the numbers of a constant layer are left empty."""
+    """A row a run and layer; the numbers of a layer without a score are left empty."""
     header = ["run", "layer", "D", "images", "repeats", "n"]
     header += ["median", "median_low", "median_high", "q1", "q3", "whisker_low", "whisker_high", "mean"]
     rows = []

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from dainv.analysis.formatting import short_layer
 from dainv.analysis.results import Arm, all_layers
 from dainv.analysis.scores_figure import arm_colours
 from dainv.drawing import LIGHT, Theme, grid, render, style
+from dainv.formatting import short_layer
 from dainv.scores import INPUT
 
 _MAPS_IN_A_ROW = 2

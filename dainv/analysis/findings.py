@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dainv.analysis.arms import the
 from dainv.analysis.comparison import Comparison
 from dainv.analysis.comparison_findings import comparison_findings
-from dainv.analysis.formatting import (
-    capital,
-    interval,
-    layer_list,
-    number,
-    percent,
-    seed_interval,
-    short_layer,
-    spread,
-    the,
-)
 from dainv.analysis.loss_phases import LEAST_RECORDS
 from dainv.analysis.results import AnalyzedRun, Arm
+from dainv.formatting import capital, interval, layer_list, number, percent, short_layer, spread
 from dainv.scores import INPUT
 
 _PATTERNS = {"fall": "fell", "rise": "rose"}
@@ -42,10 +33,6 @@ def findings(arms: Sequence[Arm], comparisons: Sequence[Comparison]) -> list[Fin
         "Dynamics": [_losses(arm) for arm in arms],
     }
     return [Finding(topic, sentence) for topic, sentences in topics.items() for sentence in sentences]
-
-
-def _who(arm: Arm) -> str:
-    return capital(arm.label) + (f" ({arm.n} runs)" if arm.n > 1 else "")
 
 
 def _accuracies(arms: Sequence[Arm]) -> str:
@@ -87,7 +74,7 @@ def _along_the_network(arm: Arm) -> str:
     """Where the medians lie compared with the pixels', in every run, and where they end up."""
     layers = [layer for layer in arm.scored if layer != INPUT]
     if not layers or not all(run.above_pixels for run in arm.runs):
-        return f"{_who(arm)}: no layer has a score to compare with the pixels'."
+        return f"{capital(arm.title)}: no layer has a score to compare with the pixels'."
     signs = {layer: {run.above_pixels[layer].sign for run in arm.runs} for layer in layers}
     parts = []
     everywhere = "in every run " if arm.n > 1 else ""
@@ -104,18 +91,18 @@ def _along_the_network(arm: Arm) -> str:
     ends = f"It is highest at layer {short_layer(highest)}, {_median(arm, highest)}"
     if deepest != highest:
         ends += f", and {_median(arm, deepest)} at layer {short_layer(deepest)}, the deepest with a score"
-    return f"{_who(arm)}: the median σ is {', '.join(parts)}. {ends}."
+    return f"{capital(arm.title)}: the median σ is {', '.join(parts)}. {ends}."
 
 
 def _median(arm: Arm, layer: str) -> str:
     mean = arm.medians[layer]
-    return number(mean.value) if arm.n == 1 else f"{number(mean.value)} (t interval over runs {seed_interval(mean)})"
+    return number(mean.value) if arm.n == 1 else f"{number(mean.value)} (t interval over runs {interval(mean)})"
 
 
 def _losses(arm: Arm) -> str:
     """Phases of the invariance loss on training batches, and its values at both ends."""
     dynamics = arm.dynamics.mean
-    who = _who(arm)
+    who = capital(arm.title)
     last = int(dynamics.epochs[-1])
     if len(dynamics.epochs) < 2:
         return f"{who}: no epoch is complete yet; the invariance losses are those before any update."

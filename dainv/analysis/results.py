@@ -14,19 +14,10 @@ from dainv.analysis.arms import BASELINE, kind
 from dainv.analysis.dynamics import Band, Dynamics, band
 from dainv.analysis.scoring import ScoreSource
 from dainv.analysis.seeds import SeedMean, seed_mean
-from dainv.analysis.statistics import (
-    Box,
-    Estimate,
-    LayerSummary,
-    box,
-    difference,
-    proportion,
-    resampled_medians,
-    scored_layers,
-    summarize,
-)
+from dainv.analysis.statistics import LayerSummary, difference, proportion, resampled_medians, summarize
 from dainv.runs import RunDirectory
 from dainv.scores import INPUT, InvarianceScores
+from dainv.summaries import Box, Estimate, mean_box
 
 
 @dataclass(frozen=True)
@@ -78,32 +69,29 @@ class AnalyzedRun:
         return [INPUT, *self.config["layers"]]
 
     @cached_property
-    def resampled(self) -> dict[str, np.ndarray]:
-        """Layer -> bootstrap distribution of its median."""
-        scored = {layer: self.scores.sigma[layer] for layer in scored_layers(self.scores.sigma)}
-        return resampled_medians(scored, self.source.seed)
-
-    @cached_property
     def summaries(self) -> dict[str, LayerSummary]:
-        """Layer -> summary; a constant layer has none."""
-        return {layer: summarize(self.scores.sigma[layer], medians) for layer, medians in self.resampled.items()}
+        """Layer -> summary; one without a score has none."""
+        scored = {layer: sigma for layer, sigma in self.scores.sigma.items() if np.isfinite(sigma).all()}
+        resampled = resampled_medians(scored, self.source.seed)
+        return {layer: summarize(scored[layer], medians) for layer, medians in resampled.items()}
 
     @cached_property
     def above_pixels(self) -> dict[str, Estimate]:
         """Layer -> median of its scores minus that of the pixels' scores."""
-        if INPUT not in self.summaries:
+        pixels = self.summaries.get(INPUT)
+        if pixels is None:
             return {}
-        pixels = (self.summaries[INPUT], self.resampled[INPUT])
-        return {
-            layer: difference(pixels[0], summary, pixels[1], self.resampled[layer])
-            for layer, summary in self.summaries.items()
-            if layer != INPUT
-        }
+        return {layer: difference(pixels, found) for layer, found in self.summaries.items() if layer != INPUT}
 
     @property
     def accuracy(self) -> Estimate:
         """Share of correct answers on the test images, with its interval."""
         return proportion(self.record["test"]["accuracy"], self.config["data"]["n_test"])
+
+    @property
+    def guessing(self) -> float:
+        """Accuracy of a guess."""
+        return 1 / len(self.config["data"]["classes"])
 
 
 @dataclass(frozen=True)
@@ -122,6 +110,11 @@ class Arm:
     def n(self) -> int:
         """Number of runs."""
         return len(self.runs)
+
+    @property
+    def title(self) -> str:
+        """Its label, with the number of its runs if there are several."""
+        return self.label if self.n == 1 else f"{self.label} ({self.n} runs)"
 
     @property
     def is_baseline(self) -> bool:
@@ -146,8 +139,8 @@ class Arm:
 
     @cached_property
     def boxes(self) -> dict[str, Box]:
-        """Layer -> box plot of the scores of all runs together."""
-        return {layer: box(np.stack([run.scores.sigma[layer] for run in self.runs])) for layer in self.scored}
+        """Layer -> mean over runs of the box plots of their scores."""
+        return {layer: mean_box([run.summaries[layer].box for run in self.runs]) for layer in self.scored}
 
     @cached_property
     def medians(self) -> dict[str, SeedMean]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dainv.analysis.formatting import short_layer
 from dainv.analysis.results import Arm, all_layers
 from dainv.drawing import LIGHT, SCORE_LIMITS, Theme, boxes, render, score_axes, style
+from dainv.formatting import short_layer
 
 
 def arm_colours(arms: Sequence[Arm], theme: Theme = LIGHT) -> list[str]:
@@ -29,7 +29,7 @@ def arm_colours(arms: Sequence[Arm], theme: Theme = LIGHT) -> list[str]:
 def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes:
     """Figure 1, the boxes of the arms side by side.
 
-    The box of an arm with several runs is of all its scores together, and points show the median of each run.
+    The box of an arm with several runs is the mean of their boxes, and points show the median of each run.
 
     Args:
         arms: their layers are taken together by name; an arm has no box at a layer that it does not have.
@@ -50,13 +50,13 @@ def scores_figure(arms: Sequence[Arm], form: str, theme: Theme = LIGHT) -> bytes
             boxes(axes, found, [place + shift for place in places], 0.84 * slot, colour, theme, points=medians)
             for place, layer in enumerate(layers):
                 if layer in arm.layers and layer not in arm.boxes:
-                    axes.text(place + shift, 0.02, "constant", rotation=90, ha="center", va="bottom", color=colour)
+                    axes.text(place + shift, 0.02, "no score", rotation=90, ha="center", va="bottom", color=colour)
             low = min([low, *(box.whisker_low - 0.05 for box in arm.boxes.values())])
         score_axes(axes, [short_layer(layer) for layer in layers], theme)
         axes.set_ylim(low, high)
         axes.set_xlabel("Layer")
         handles = [
-            Patch(facecolor=colour, edgecolor=colour, label=arm.label + (f" ({arm.n} runs)" if arm.n > 1 else ""))
+            Patch(facecolor=colour, edgecolor=colour, label=arm.title)
             for arm, colour in zip(arms, arm_colours(arms, theme), strict=True)
         ]
         axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=min(len(arms), 3), borderpad=0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +13,33 @@ from rich.progress import Progress
 
 from dainv._version import __version__
 from dainv.augment import augmentation
-from dainv.data import ImageData, choose_images
+from dainv.data import ImageData, load_again
 from dainv.errors import UserError
 from dainv.models.loading import model_from_config
 from dainv.runs import SCORES, RunDirectory, write_atomically
-from dainv.scores import INPUT, NOT_FINITE, InvarianceScores, SplitImages, score_network, weights_fingerprint
+from dainv.scores import INPUT, InvarianceScores, SplitImages, score_network, weights_fingerprint
+from dainv.scores.sampling import Sampling
 
 _SOURCE = "source"  # the array of scores.npz that is no layer: a JSON text
 
 
-@dataclass(frozen=True)
-class ScoringPlan:
-    """How to score.
+@dataclass(frozen=True, kw_only=True)
+class ScoringPlan(Sampling):
+    """How runs are scored: over what, and by which G of Eq. 2.
 
     Attributes:
-        transform: name of the augmentation scheme that is G of Eq. 2.
-        repeats: transformations of each image.
-        images: number of test images, drawn by the seed; all if not given.
-        batch_size: images at a time.
-        device: where to compute; the CPU if not given.
-        seed: of the transformations and of the choice of images.
+        transform: name of the augmentation scheme that is G.
+
+    Raises:
+        UserError: a number outside its range, or no scheme of that name.
     """
 
-    transform: str
-    repeats: int
-    images: int | None
-    batch_size: int
-    device: torch.device | str | None
-    seed: int
+    transform: str = "half-extremes"
 
     def __post_init__(self) -> None:
-        """Reject what cannot be scored.
-
-        Raises:
-            UserError: a value outside its range.
-        """
+        """Reject what cannot be scored."""
+        super().__post_init__()
         augmentation(self.transform)
-        for name, value, least in (
-            ("repeats", self.repeats, 1),
-            ("images", 2 if self.images is None else self.images, 2),
-            ("batch-size", self.batch_size, 1),
-            ("seed", self.seed, 0),
-        ):
-            if value < least:
-                raise UserError(f"--{name}: expected at least {least}, got {value}")
-
-    def images_of(self, data: ImageData) -> SplitImages:
-        """The test images to score.
-
-        Raises:
-            UserError: fewer images than asked for, or than a score needs.
-        """
-        if len(data.test) < 2:
-            raise UserError(f"{data.name} has {len(data.test)} test image; a score compares at least 2")
-        return SplitImages(data.test, choose_images(data, self.images, self.seed))
 
 
 @dataclass(frozen=True)
@@ -84,80 +56,107 @@ class ScoreSource:
     seed: int
 
 
-def scores_of(
-    run: RunDirectory,
-    config: dict[str, Any],
-    data: ImageData,
-    data_sha256: str,
-    plan: ScoringPlan,
-    *,
-    progress: Progress | None,
-    warn: Callable[[str], None],
-    note: Callable[[str], None],
-) -> tuple[InvarianceScores, ScoreSource]:
-    """Scores of a run's newest checkpoint, kept in the run's analysis folder.
+@dataclass(frozen=True)
+class Scorer:
+    """Scores run after run by one plan, and loads each data set once.
 
-    Args:
-        run: the run.
-        config: its configuration.
-        data: the data to score on.
-        data_sha256: its fingerprint.
+    Attributes:
         plan: how to score.
+        data: what to score on; the data of each run if not given.
+        data_root: where downloads go; where those of the run went if not given.
+        device: where to compute; the CPU if not given.
         progress: a display to report to.
-        warn: told what makes a result doubtful.
-        note: told what is good to know.
-
-    Raises:
-        UserError: no readable checkpoint, data that do not fit the model, or a file that cannot be written.
+        warnings: is told what makes a result doubtful.
+        notes: is told what is good to know.
     """
-    state = run.load_checkpoint(
-        warn=lambda _: warn(f"{run.name}: the newest checkpoint is damaged; an earlier one was scored")
-    )
-    model = model_from_config(config)
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError:
-        raise UserError(f"{run.path}: the checkpoint does not fit its config.json") from None
-    channels = config["model"]["in_channels"]
-    if data.image_shape[0] != channels:
-        raise UserError(
-            f"{data.name} has images of {data.image_shape[0]} channels; {run.name} was trained on {channels}"
+
+    plan: ScoringPlan
+    data: str | None
+    data_root: str | Path | None
+    device: torch.device | str | None
+    progress: Progress | None
+    warnings: list[str]
+    notes: list[str]
+    _loaded: dict[tuple[str, str, int | None], tuple[ImageData, str]] = field(default_factory=dict)
+
+    def score(self, run: RunDirectory, config: dict[str, Any]) -> tuple[ImageData, InvarianceScores, ScoreSource]:
+        """Scores of a run's checkpoint, kept in its analysis folder, and the data that they are of.
+
+        Raises:
+            UserError: no readable checkpoint, data that cannot be loaded or do not fit the model, or a file that cannot
+                be written.
+        """
+        data, sha256 = self._data_of(run, config)
+        state = run.load_checkpoint(
+            warn=lambda _: self.warnings.append(
+                f"{run.name}: the newest checkpoint is damaged; an earlier one was scored"
+            )
         )
-    images = plan.images_of(data)
-    source = ScoreSource(
-        version=__version__,
-        step=int(state["step"]),
-        model_sha256=weights_fingerprint(state["model"]),
-        data_sha256=data_sha256,
-        transform=plan.transform,
-        repeats=plan.repeats,
-        images=len(images),
-        seed=plan.seed,
-    )
-    path = run.analysis_path(SCORES)
-    stored = _load(path, config["layers"])
-    if stored is not None and stored[1] == source:
-        note(f"{run.name}: scores of step {source.step} taken from the earlier analysis")
-        return stored
-    found = score_network(
-        model,
-        images,
-        layers=config["layers"],
-        transforms={plan.transform: augmentation(plan.transform)},
-        repeats=plan.repeats,
-        batch_size=plan.batch_size,
-        device=plan.device,
-        seed=plan.seed,
-        progress=progress,
-    )
-    scores = found.scores(plan.transform)
-    for layer, reason in found.unscored.items():
-        if reason == NOT_FINITE:  # constant layers are shown in the results instead
-            warn(f"{run.name}: {layer} has no score: {reason}")
-    text = json.dumps({"source": asdict(source), "dimensions": dict(scores.dimensions)})
-    arrays: dict[str, Any] = {**scores.sigma, _SOURCE: np.array(text)}
+        model = model_from_config(config)
+        try:
+            model.load_state_dict(state["model"])
+        except RuntimeError:
+            raise UserError(f"{run.path}: the checkpoint does not fit its config.json") from None
+        plan, chosen = self.plan, self.plan.chosen(data)
+        source = ScoreSource(
+            version=__version__,
+            step=int(state["step"]),
+            model_sha256=weights_fingerprint(state["model"]),
+            data_sha256=sha256,
+            transform=plan.transform,
+            repeats=plan.repeats,
+            images=len(chosen),
+            seed=plan.seed,
+        )
+        path = run.analysis_path(SCORES)
+        stored = _load(path, config["layers"])
+        if stored is not None and stored[1] == source:
+            self.notes.append(f"{run.name}: scores of step {source.step} taken from the earlier analysis")
+            return data, *stored
+        scores = score_network(
+            model,
+            SplitImages(data.test, chosen),
+            layers=config["layers"],
+            transforms={plan.transform: augmentation(plan.transform)},
+            repeats=plan.repeats,
+            batch_size=plan.batch_size,
+            device=self.device,
+            seed=plan.seed,
+            progress=self.progress,
+        ).scores(plan.transform)
+        _save(path, scores, source)
+        return data, scores, source
+
+    def _data_of(self, run: RunDirectory, config: dict[str, Any]) -> tuple[ImageData, str]:
+        """The data to score a run on, and their fingerprint."""
+        settings, trained = config["settings"], config["data"]
+        source = self.data or settings["data"]
+        key = (source, str(self.data_root or settings["data_root"]), settings["image_size"])
+        if key not in self._loaded:
+            try:
+                loaded = load_again(settings, source, key[1])
+            except UserError as error:
+                hint = "" if self.data is not None else f" (the data of {run.path}; --data says where it is now)"
+                raise UserError(f"{error}{hint}") from None
+            self._loaded[key] = loaded, loaded.fingerprint()
+        data, sha256 = self._loaded[key]
+        channels = config["model"]["in_channels"]
+        if data.image_shape[0] != channels:
+            raise UserError(
+                f"{data.name} has images of {data.image_shape[0]} channels; {run.name} was trained on {channels}"
+            )
+        if sha256 != trained["sha256"]:
+            self.warnings.append(
+                f"{run.name} was scored on other data ({data.name}, sha256 {sha256[:12]}…) than it was trained and "
+                f"tested with ({trained['name']}, sha256 {trained['sha256'][:12]}…)"
+            )
+        return data, sha256
+
+
+def _save(path: Path, scores: InvarianceScores, source: ScoreSource) -> None:
+    about = {"source": asdict(source), "dimensions": dict(scores.dimensions), "unscored": dict(scores.unscored)}
+    arrays: dict[str, Any] = {**scores.sigma, _SOURCE: np.array(json.dumps(about))}
     write_atomically(path, lambda file: np.savez(file, **arrays))
-    return scores, source
 
 
 def _load(path: Path, layers: list[str]) -> tuple[InvarianceScores, ScoreSource] | None:
@@ -172,4 +171,4 @@ def _load(path: Path, layers: list[str]) -> tuple[InvarianceScores, ScoreSource]
         return None
     if any(scores.shape != (source.repeats, source.images) for scores in sigma.values()):
         return None
-    return InvarianceScores(sigma, dimensions), source
+    return InvarianceScores(sigma, dimensions, about.get("unscored", {})), source

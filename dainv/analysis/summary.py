@@ -13,11 +13,10 @@ from dainv.analysis.loss_phases import Phase
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.statistics import CONFIDENCE, RESAMPLES
 from dainv.export import json_of
+from dainv.scores.results import DEFINITIONS
 
 _DEFINITIONS = {
-    "sigma": "1 - d(x, G(x)) / mean_j d(x, x_j) of Eq. 2; d is the mean squared difference of two images' activations, "
-    "the mean is over all images scored, x itself included",
-    "n": "number of scores: images x repeats",
+    **DEFINITIONS,
     "interval": f"{CONFIDENCE:.0%} percentile interval of {RESAMPLES} bootstrap resamples of images, each with all its "
     "transformations",
     "whiskers": "lowest and highest score within 1.5 interquartile ranges of the box",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from dainv.analysis.formatting import number, short_layer
 from dainv.analysis.results import Arm, all_layers
+from dainv.formatting import number, short_layer
 
 
 def scores_table(arms: Sequence[Arm]) -> Table:
@@ -28,12 +28,11 @@ def scores_table(arms: Sequence[Arm]) -> Table:
     )
     table.add_column("layer", no_wrap=True)
     for arm in arms:
-        label = arm.label + (f" ({arm.n} runs)" if arm.n > 1 else "")
         if wide:
-            table.add_column(f"{label}\nσ", justify="right")
+            table.add_column(f"{arm.title}\nσ", justify="right")
             table.add_column("L_inv", justify="right", vertical="bottom", no_wrap=True)
         else:
-            table.add_column(label, justify="right")
+            table.add_column(arm.title, justify="right")
     for layer in all_layers(arms):
         cells: list[str] = []
         for arm in arms:
@@ -49,7 +48,7 @@ def _score(arm: Arm, layer: str) -> tuple[str, str]:
     if layer not in arm.layers:
         return "–", ""
     if layer not in arm.medians:
-        return "constant", ""
+        return "no score", ""
     mean = arm.medians[layer]
     if arm.n > 1:
         return number(mean.value), f"({number(mean.least)}…{number(mean.most)})"

@@ -52,7 +52,7 @@ def cka(
     from dainv.geometry.cka import linear_cka
     from dainv.geometry.files import FORMS, cka_csv, cka_json, cka_table, save_cka
     from dainv.geometry.images import images_by_class
-    from dainv.models.loading import layers_of, load_images
+    from dainv.models.loading import load_images
     from dainv.reporting import progress_bar
     from dainv.scores.fingerprint import weights_fingerprint
     from dainv.scores.network import network_for, random_weights_note
@@ -65,12 +65,10 @@ def cka(
     place = resolve_device(device)
     found = load_images(model, data, data_root, image_size)
     prepare = normalization(normalize, found.image_shape[0])
-    network = network_for(model, found, weights=weights, seed=seed)
-    names = layers or layers_of(model, network)
+    network, names = network_for(model, found, layers, weights=weights, seed=seed)
     other_network = other_names = None
     if other is not None:
-        other_network = network_for(other, found, weights=other_weights, seed=seed)
-        other_names = other_layers or layers or layers_of(other, other_network)
+        other_network, other_names = network_for(other, found, other_layers or layers, weights=other_weights, seed=seed)
     chosen = images_by_class(found, images, seed)
     with progress_bar(console) as progress:
         result = linear_cka(

@@ -48,7 +48,7 @@ def rdm(
     from dainv.devices import resolve_device
     from dainv.geometry.images import images_by_class
     from dainv.geometry.rdm import rdms
-    from dainv.models.loading import layers_of, load_images
+    from dainv.models.loading import load_images
     from dainv.reporting import progress_bar
     from dainv.scores.fingerprint import weights_fingerprint
     from dainv.scores.network import network_for, random_weights_note
@@ -58,8 +58,7 @@ def rdm(
     place = resolve_device(device)
     found = load_images(model, data, data_root, image_size)
     prepare = normalization(normalize, found.image_shape[0])
-    network = network_for(model, found, weights=weights, seed=seed)
-    names = layers or layers_of(model, network)
+    network, names = network_for(model, found, layers, weights=weights, seed=seed)
     chosen = images_by_class(found, images, seed, _numbers(indices))
     with progress_bar(console) as progress:
         result = rdms(

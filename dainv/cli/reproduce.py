@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 from rich.table import Table
 
+from dainv.cli import options
 from dainv.cli.console import console
 from dainv.cli.train import train
 from dainv.errors import UserError
@@ -23,8 +24,8 @@ from dainv.settings import TrainSettings
 @click.option("--adopt", multiple=True, metavar="RUN_DIR", help="Copy this run to its place; may be repeated.")
 @click.option("--overhead", multiple=True, metavar="FILE", help="Results of `dainv-bench overhead`; may be repeated.")
 @click.option("--transform", default="half-extremes-released", help="G of Eq. 2; the default is Figure 1's.")
-@click.option("--repeats", type=click.IntRange(1), default=5, help="Transformations of each image.")
-@click.option("--images", type=click.IntRange(2), default=None, help="Score only so many test images.  [default: all]")
+@options.repeats
+@options.images
 @click.option(
     "--variants", default="", metavar="A,B+C,...", help="Short runs of other recipes, compared with Figure 2."
 )
@@ -51,18 +52,17 @@ def reproduce(
 
     Variants are batch-norm, no-batch-norm, nearest, bilinear, printed, pairs and light, or several of them joined by +.
     """
-    from dainv.augment import augmentation
+    from dainv.analysis.scoring import ScoringPlan
     from dainv.malloc import keep_freed_memory
     from dainv.reporting import ConsoleReporter, progress_bar
     from dainv.reproduction.overhead import read_overhead
     from dainv.reproduction.planned_runs import plan_runs
-    from dainv.reproduction.reproduce import Scoring
     from dainv.reproduction.reproduce import reproduce as run
     from dainv.signals import Interrupted
 
     if folder.startswith("-"):
         raise UserError(f"{folder}: DIR comes first, then options of `dainv train`")
-    augmentation(transform)
+    scoring = ScoringPlan(transform=transform, repeats=repeats, images=images)
     measured = [read_overhead(path) for path in overhead]
     names = [name for name in variants.split(",") if name]
     plan = plan_runs({"fused": True, **_training(training_options)}, _seeds(seeds), budget, names, variant_epochs)
@@ -72,7 +72,7 @@ def reproduce(
             folder,
             plan,
             lambda: ConsoleReporter(console),
-            scoring=Scoring(transform, repeats, images),
+            scoring=scoring,
             overheads=measured,
             adopted=adopt,
             progress=lambda: progress_bar(console),

@@ -68,7 +68,7 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
     if place.type == "cpu":
         keep_freed_memory()
     with Ranks.from_environment(place.type) as ranks:
-        signals = StopSignals(announce=ranks.is_main)
+        signals = StopSignals(announce=ranks.is_main, several=ranks.size > 1)
         quiet = Console(quiet=True)
         try:
             # Without a folder there is nothing to save, and Ctrl-C may end it at once.
@@ -91,10 +91,12 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
 
 def _show(study: Study, form: str, out: Path | None) -> None:
     from dainv.export import json_of
+    from dainv.scores.results import by_reason
     from dainv.scores.tables import files_of, rows_csv, score_rows, summary_of
     from dainv.scores.terminal import tables
 
-    for note in (*study.scores.notes, *_unscored(study)):
+    missing = [f"{why}, hence without a score: {', '.join(of)}" for why, of in by_reason(study.scores.unscored).items()]
+    for note in (*study.scores.notes, *missing):
         click.echo(f"warning: {note}", err=True)
     if form == "json":
         click.echo(json_of(summary_of(study)), nl=False)
@@ -110,7 +112,3 @@ def _show(study: Study, form: str, out: Path | None) -> None:
         for name, content in {**files_of(study), **figures_of(study)}.items():
             write_file(out / name, content)
         click.echo(f"written to {out}", err=form != "table")
-
-
-def _unscored(study: Study) -> list[str]:
-    return [f"{layer} has no score: {reason}" for layer, reason in study.scores.unscored.items()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from dainv.analysis.formatting import short_layer
 from dainv.export import csv_of, json_of, missing, write_file
+from dainv.formatting import number, short_layer
 from dainv.geometry.cka import CKA
 
 FORMS = (".csv", ".json", ".png", ".svg")  # endings of the files that can be written
@@ -26,7 +25,7 @@ def cka_table(cka: CKA, title: str) -> Table:
     for column in cka.columns:
         table.add_column(short_layer(column), justify="right", overflow="fold")
     for row, values in zip(cka.rows, cka.values, strict=True):
-        table.add_row(short_layer(row), *("" if math.isnan(value) else f"{value:.2f}" for value in values))
+        table.add_row(short_layer(row), *map(number, values))
     return table
 
 
@@ -64,9 +63,9 @@ def cka_figure(cka: CKA, form: str, labels: tuple[str, str]) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    from dainv.drawing import LIGHT, render, style, write_numbers
+    from dainv.drawing import render, style, write_numbers
 
-    with style(LIGHT):
+    with style():
         side = max(3.2, 0.42 * max(len(cka.rows), len(cka.columns)) + 1.2)
         figure = Figure(figsize=(side + 0.9, side), layout="constrained")
         axes = figure.add_subplot()

@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from dainv.analysis.formatting import interval, layer_list, listed, number, signed
 from dainv.analysis.loss_phases import LEAST_RECORDS
 from dainv.analysis.seeds import seed_difference
-from dainv.analysis.statistics import CONFIDENCE, Estimate
+from dainv.analysis.statistics import CONFIDENCE
+from dainv.formatting import interval, layer_list, listed, number, signed
 from dainv.reproduction.evidence import Evidence, in_every_run
 from dainv.reproduction.overhead import Overhead, overhead
 from dainv.reproduction.published import BASELINE, DYNAMICS, DYNAMICS_EPOCHS, INVARIANCE, LAYERS
 from dainv.reproduction.verdict import FAILS, OPEN, Verdict, side, verdict_seeds
 from dainv.scores import INPUT
+from dainv.summaries import Estimate
 
 NO_COST = 0.01  # of accuracy: how much lower still counts as no cost
 RISE = 0.05  # of the score: the arms of Figure 1 are .1 to .5 apart, its boxes .2 wide

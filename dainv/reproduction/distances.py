@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dainv.analysis.statistics import Estimate
 from dainv.reproduction.evidence import Evidence, in_every_run, mean_curves
 from dainv.reproduction.published import ARMS, DYNAMICS, DYNAMICS_EPOCHS, LAYERS, SCORES
 from dainv.settings import TrainSettings
+from dainv.summaries import Estimate
 
 
 @dataclass(frozen=True)

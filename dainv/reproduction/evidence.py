@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from dainv.analysis.results import AnalyzedRun
-from dainv.analysis.statistics import Box, Estimate, estimate
+from dainv.analysis.statistics import estimate
 from dainv.reproduction.published import BASELINE, INVARIANCE
 from dainv.scores import INPUT
+from dainv.summaries import Box, Estimate
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Evidence:
         accuracy: share of the test images classified correctly, with its interval over images.
         n_test: number of these images.
         guessing: accuracy of a guess.
-        boxes: layer -> box plot of its invariance scores, the pixels as ``"input"``; a constant layer has none.
+        boxes: layer -> box plot of its invariance scores, the pixels as ``"input"``; a layer without a score has none.
         medians: layer -> ``(resamples,)`` bootstrap distribution of the median; the same draws for all layers.
         curves: ``(E, L)`` invariance losses on training batches, a row an epoch from the first.
     """
@@ -68,7 +69,6 @@ class Evidence:
 
 def evidence(run: AnalyzedRun) -> Evidence:
     """The numbers of an analyzed run."""
-    boxes = {layer: found.box for layer, found in run.summaries.items()}
     trained = run.dynamics.epochs > 0
     return Evidence(
         name=run.name,
@@ -77,9 +77,9 @@ def evidence(run: AnalyzedRun) -> Evidence:
         epochs=int(run.dynamics.epochs[-1]),
         accuracy=run.accuracy,
         n_test=run.config["data"]["n_test"],
-        guessing=1 / run.config["model"]["n_classes"],
-        boxes=boxes,
-        medians={layer: run.resampled[layer] for layer in boxes},
+        guessing=run.guessing,
+        boxes={layer: found.box for layer, found in run.summaries.items()},
+        medians={layer: found.resampled for layer, found in run.summaries.items()},
         curves=run.dynamics.train[trained],
     )
 
@@ -91,11 +91,6 @@ def in_every_run(values: Sequence[Estimate]) -> Estimate:
         min(value.low for value in values),
         max(value.high for value in values),
     )
-
-
-def mean_box(boxes: Sequence[Box]) -> Box:
-    """The mean over seeds of each of the five numbers."""
-    return Box(*(float(value) for value in np.mean(boxes, axis=0)))
 
 
 def mean_curves(runs: Sequence[Evidence]) -> np.ndarray:

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dainv.analysis.formatting import short_layer
-from dainv.drawing import LIGHT, SCORE_LIMITS, Theme, boxes, grid, render, score_axes, style
-from dainv.reproduction.evidence import Evidence, mean_box, mean_curves
+from dainv.drawing import LIGHT, SCORE_LIMITS, boxes, grid, render, score_axes, style
+from dainv.formatting import short_layer
+from dainv.reproduction.evidence import Evidence, mean_curves
 from dainv.reproduction.published import ARMS, BASELINE, DYNAMICS, DYNAMICS_EPOCHS, INVARIANCE, LAYERS, SCORES
 from dainv.scores import INPUT
+from dainv.summaries import mean_box
 
 _LABELS = {BASELINE: "baseline", INVARIANCE: "data augmentation invariance"}
 _TICKS = (0, 1, 3, 5, 10, 20, 50, 100, 200, 349)
@@ -24,42 +25,41 @@ _TICKS = (0, 1, 3, 5, 10, 20, 50, 100, 200, 349)
 Arms = Mapping[str, Sequence[Evidence]]
 
 
-def scores_figure(arms: Arms, form: str, theme: Theme = LIGHT) -> bytes:
+def scores_figure(arms: Arms, form: str) -> bytes:
     """Figure 1: at each layer the published box, open, beside ours, for both arms.
 
     Args:
         arms: arm -> its runs, whose five numbers are averaged over seeds; a dot is the median of a seed.
         form: ``"png"`` or ``"svg"``.
-        theme: colours.
     """
-    with style(theme):
+    with style():
         figure = Figure(figsize=(9.6, 4.0), layout="constrained")
         axes = figure.add_subplot()
         names = (INPUT, *LAYERS)
         handles = []
         low, high = SCORE_LIMITS
         for number, arm in enumerate(ARMS):
-            runs, colour, place = arms[arm], theme.baseline if arm == BASELINE else theme.invariance, 0.4 * number - 0.3
+            runs, colour, place = arms[arm], LIGHT.baseline if arm == BASELINE else LIGHT.invariance, 0.4 * number - 0.3
             shown = [layer for layer in names if all(layer in run.boxes for run in runs)]
             ours = [mean_box([run.boxes[layer] for run in runs]).drawn for layer in shown]
             medians = [[run.boxes[layer].median for run in runs] for layer in shown] if len(runs) > 1 else []
             published = [box.drawn for box in SCORES[arm]]
-            boxes(axes, published, [names.index(layer) + place for layer in LAYERS], 0.16, colour, theme, filled=False)
+            boxes(axes, published, [names.index(layer) + place for layer in LAYERS], 0.16, colour, filled=False)
             places = [names.index(layer) + place + 0.18 for layer in shown]
-            boxes(axes, ours, places, 0.16, colour, theme, points=medians)
+            boxes(axes, ours, places, 0.16, colour, points=medians)
             handles += [
-                Patch(facecolor=theme.paper, edgecolor=colour, label=f"{_LABELS[arm]}, published"),
+                Patch(facecolor=LIGHT.paper, edgecolor=colour, label=f"{_LABELS[arm]}, published"),
                 Patch(facecolor=colour, edgecolor=colour, label=f"{_LABELS[arm]}, here"),
             ]
             low = min([low, *(box["whislo"] - 0.05 for box in ours)])
-        score_axes(axes, [short_layer(layer) for layer in names], theme)
+        score_axes(axes, [short_layer(layer) for layer in names])
         axes.set_ylim(low, high)
         axes.set_xlabel("Layer")
         axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, borderpad=0)
         return render(figure, form)
 
 
-def dynamics_figure(arms: Arms, form: str, theme: Theme = LIGHT) -> bytes:
+def dynamics_figure(arms: Arms, form: str) -> bytes:
     """Figure 2: the published invariance losses above, ours below, an arm a column.
 
     Points are what was read off the published figure, below too. An epoch stands at its square root, which widens the
@@ -68,9 +68,8 @@ def dynamics_figure(arms: Arms, form: str, theme: Theme = LIGHT) -> bytes:
     Args:
         arms: arm -> its runs, averaged over seeds; a band is their range.
         form: ``"png"`` or ``"svg"``.
-        theme: colours.
     """
-    with style(theme):
+    with style():
         colours = [colormaps["viridis"](place) for place in np.linspace(0.0, 0.92, len(LAYERS))]
         figure = Figure(figsize=(9.6, 6.4), layout="constrained")
         panels = figure.subplots(2, len(ARMS), sharey=True)
@@ -83,7 +82,7 @@ def dynamics_figure(arms: Arms, form: str, theme: Theme = LIGHT) -> bytes:
             panels[1, column].set_title(f"{_LABELS[arm]}, here (points: published)")
             panels[1, column].set_xlabel("Epoch")
         for panel in panels.ravel():
-            grid(panel, theme)
+            grid(panel)
         for panel in panels[:, 0]:
             panel.set_ylabel(r"Invariance loss $\mathcal{L}_{inv}$")
         top = max(float(run.curves.max()) for runs in arms.values() for run in runs)

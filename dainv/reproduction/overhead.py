@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dainv.analysis.formatting import interval, number, signed
-from dainv.analysis.statistics import Estimate
 from dainv.errors import UserError
+from dainv.formatting import interval, number, signed
 from dainv.reproduction.published import OVERHEAD_PERCENT
 from dainv.reproduction.verdict import OPEN, Verdict, side, verdict_seeds
+from dainv.summaries import Estimate
 
 OVERHEAD = "overhead"  # the claim
 

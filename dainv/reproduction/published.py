@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dainv.analysis.statistics import Box
+from dainv.summaries import Box
 
 EPOCHS = 350  # Section 2.1
 LAYERS = tuple(f"layer{number}" for number in range(1, 10))

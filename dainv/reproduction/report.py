@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dainv.analysis.formatting import commit_name, listed, number, short_layer, signed
+from dainv.formatting import commit_name, listed, number, short_layer, signed
 
 Summary = Mapping[str, Any]
 
@@ -132,7 +132,7 @@ def scores(found: Summary) -> list[str]:
         for arm in arms.values():
             entry = arm.get(layer)
             if entry is None:
-                row += ["", "", "constant"]
+                row += ["", "", "no score"]
                 continue
             ends = " to ".join(signed(entry[f"difference_{end}"], 3) for end in ("low", "high"))
             seeds = entry.get("medians", [])  # not in the first summaries that were committed

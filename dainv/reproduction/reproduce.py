@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -13,13 +12,15 @@ import numpy as np
 from rich.progress import Progress
 
 from dainv.analysis import analyze
+from dainv.analysis.arms import changed_settings
 from dainv.analysis.dynamics import read_dynamics
-from dainv.analysis.formatting import commit_name
+from dainv.analysis.scoring import ScoringPlan
 from dainv.data import ImageData, load_data
 from dainv.devices import resolve_device
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.export import write_file
+from dainv.export import json_of, write_file
+from dainv.formatting import commit_name
 from dainv.reproduction.claims import verdicts
 from dainv.reproduction.distances import in_pairs, variant_distances
 from dainv.reproduction.evidence import Evidence, evidence
@@ -38,17 +39,7 @@ RESULTS = "reproduction"  # the folder with page, figures and tables; small enou
 RUNS = "runs"  # in it: of each run what is text, without checkpoints and scores
 PAGE = "report.md"
 # decided by the plan, or without effect on what is computed
-_NOT_THE_RECIPE = {"seed", "epochs", "alpha", "alpha_schedule", "fused", "backend", "deterministic", *RESUMABLE}
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How σ is measured: G of Eq. 2, transformations of each image, and how many images (all if None)."""
-
-    transform: str = "half-extremes-released"
-    repeats: int = 5
-    images: int | None = None
-    batch_size: int = 256
+NOT_THE_RECIPE = {"seed", "epochs", "fused", "backend", "deterministic", *RESUMABLE}
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ def reproduce(
     plan: PlannedRuns,
     reporting: Reporting,
     *,
-    scoring: Scoring,
+    scoring: ScoringPlan,
     overheads: Sequence[Overhead] = (),
     adopted: Sequence[str] = (),
     progress: Callable[[], AbstractContextManager[Progress]],
@@ -130,7 +121,7 @@ def reproduce(
 def _analyzed(
     made: Sequence[RunDirectory],
     planned: Sequence[PlannedRun],
-    scoring: Scoring,
+    scoring: ScoringPlan,
     out: Path,
     progress: Callable[[], AbstractContextManager[Progress]],
 ) -> tuple[dict[str, list[Evidence]], tuple[str, ...]]:
@@ -164,22 +155,14 @@ def _curves(made: Sequence[RunDirectory], planned: Sequence[PlannedRun]) -> dict
 
 
 def _provenance(
-    made: Sequence[RunDirectory], settings: TrainSettings, data: ImageData, scoring: Scoring
+    made: Sequence[RunDirectory], settings: TrainSettings, data: ImageData, scoring: ScoringPlan
 ) -> dict[str, Any]:
     """Settings, data, machine and commits, without a path of this machine."""
-    published = asdict(TrainSettings())
-    changed = {
-        name: value
-        for name, value in asdict(settings).items()
-        if name not in _NOT_THE_RECIPE and value != published[name]
-    }
-    if settings.alpha != published["alpha"]:
-        changed["alpha"] = settings.alpha
     commits: dict[str, list[str]] = {}
     for run in made:
         commits.setdefault(commit_name(run.environment), []).append(run.name)
     return {
-        "changed_settings": json.loads(json.dumps(changed)),
+        "changed_settings": changed_settings({"settings": asdict(settings)}, NOT_THE_RECIPE),
         "scoring": {**asdict(scoring), "images": scoring.images or len(data.test)},
         "data": {
             "name": data.name,
@@ -197,6 +180,6 @@ def _keep_record(run: RunDirectory, folder: Path) -> None:
     recorded = {path.name: path.read_bytes() for path in sorted(run.path.glob("[!.]*.json*"))}
     config = run.config
     config["settings"] |= {name: Path(config["settings"][name]).name for name in ("data", "data_root")}
-    recorded["config.json"] = (json.dumps(config, indent=2, allow_nan=False) + "\n").encode()
+    recorded["config.json"] = json_of(config)
     for name, content in recorded.items():
         write_file(folder / run.name / name, content)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dainv.analysis.statistics import Estimate
+from dainv.summaries import Estimate
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be said"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dainv.ranks import Ranks
 from dainv.scores.classes import ClassSums
-from dainv.scores.images import ImageSource, RangeCheck, check_form, parts
+from dainv.scores.images import ImageSource, RangeCheck, check_form, parts, placed
 from dainv.scores.listening import Listener
 from dainv.scores.partial import Partial, PartialFile
 from dainv.scores.sums import Centre, column_sums, squared_distances
@@ -135,7 +135,7 @@ class Engine:
         return distances
 
     def _checked(self, batch: Tensor) -> Tensor:
-        """A batch on the device, channels innermost, in which convolutions are fastest."""
+        """A batch on the device, once it is known to be images in [0, 1]."""
         check_form(batch)
         batch = batch if batch.dtype == torch.float64 else batch.float()
         if batch.device.type == "cpu":
@@ -144,7 +144,7 @@ class Engine:
             _refuse(check)
         else:
             self._range.add(batch.to(self._device))
-        return batch.to(self._device).contiguous(memory_format=torch.channels_last)
+        return placed(batch, self._device)
 
     def _finished(self, batch: Tensor) -> None:
         """Count a batch and save, if it is time or the last chance."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import cbook, colormaps
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dainv.drawing import LIGHT, Theme, boxes, grid, name_layers, render, score_axes, style, write_numbers
+from dainv.drawing import LIGHT, boxes, grid, name_layers, render, score_axes, style, write_numbers
 from dainv.scores.curves import Axis
 from dainv.scores.listening import INPUT
 from dainv.scores.study import Study
-from dainv.scores.tables import Quartiles, quartiles
+from dainv.summaries import box, quartiles
 
 _PANELS_IN_A_ROW = 3
 _LOWEST = -0.6  # as in the published figure
@@ -33,17 +33,16 @@ def figures_of(study: Study) -> dict[str, bytes]:
     return {f"{name}.{form}": draw(study, form) for name, draw in drawn.items() for form in ("png", "svg")}
 
 
-def scores_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
+def scores_figure(study: Study, form: str) -> bytes:
     """Box plots of sigma at every layer, a colour a transformation that was asked for.
 
     Args:
         study: the scores.
         form: ``"png"`` or ``"svg"``.
-        theme: colours.
     """
-    with style(theme):
+    with style():
         layers, names = study.scores.layers, study.transforms
-        colours = [theme.invariance, theme.baseline, *theme.more]
+        colours = [LIGHT.invariance, LIGHT.baseline, *LIGHT.more]
         width = 0.14 * len(layers) * max(2, len(names)) + 2
         figure = Figure(figsize=(min(30, max(7.2, width)), 3.7), layout="constrained")
         axes = figure.add_subplot()
@@ -52,9 +51,9 @@ def scores_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
         for number, name in enumerate(names):
             shift, colour = (number - (len(names) - 1) / 2) * slot, colours[number % len(colours)]
             sigma = study.scores.scores(name).sigma
-            found = cbook.boxplot_stats([sigma[layers[place]].ravel() for place in scored])
-            boxes(axes, found, [place + shift for place in scored], 0.84 * slot, colour, theme)
-        score_axes(axes, layers, theme)
+            found = [box(sigma[layers[place]]).drawn for place in scored]
+            boxes(axes, found, [place + shift for place in scored], 0.84 * slot, colour)
+        score_axes(axes, layers)
         axes.set_ylim(max(_DEEPEST, min(_LOWEST, axes.dataLim.y0 - 0.05)), 1.05)
         handles = [
             Patch(color=colours[number % len(colours)], label=name) for number, name in enumerate(study.transforms)
@@ -63,26 +62,25 @@ def scores_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
         return render(figure, form)
 
 
-def parts_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
+def parts_figure(study: Study, form: str) -> bytes:
     """A map of median sigma: a row a transformation, a column a layer.
 
     Args:
         study: the scores.
         form: ``"png"`` or ``"svg"``.
-        theme: colours.
     """
-    with style(theme):
+    with style():
         layers, names = study.scores.layers, study.named
         medians = np.array(
-            [[quartiles(values).median for values in study.scores.scores(name).sigma.values()] for name in names]
+            [[quartiles(values)["median"] for values in study.scores.scores(name).sigma.values()] for name in names]
         )
         figure = Figure(figsize=(min(30, max(5.5, 0.5 * len(layers) + 2.4)), 0.34 * len(names) + 1.6))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         image = axes.imshow(medians, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         write_numbers(axes, medians)
-        axes.axvline(0.5, color=theme.paper, linewidth=3)  # pixels | layers
-        axes.axhline(len(study.transforms) - 0.5, color=theme.paper, linewidth=3)  # asked for | alone
+        axes.axvline(0.5, color=LIGHT.paper, linewidth=3)  # pixels | layers
+        axes.axhline(len(study.transforms) - 0.5, color=LIGHT.paper, linewidth=3)  # asked for | alone
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(axis="y", length=0)
         axes.spines[:].set_visible(False)
@@ -91,15 +89,14 @@ def parts_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
         return render(figure, form)
 
 
-def curves_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
+def curves_figure(study: Study, form: str) -> bytes:
     """Median sigma against strength with quartiles, a panel a transformation and a line a layer; pixels are dashed.
 
     Args:
         study: the scores.
         form: ``"png"`` or ``"svg"``.
-        theme: colours.
     """
-    with style(theme):
+    with style():
         layers = [layer for layer in study.scores.layers if layer not in study.scores.unscored]
         depths = np.linspace(0, 0.92, max(1, len(layers) - 1))
         colours = {layer: colormaps["viridis"](depth) for layer, depth in zip(layers[1:], depths, strict=False)}
@@ -109,13 +106,13 @@ def curves_figure(study: Study, form: str, theme: Theme = LIGHT) -> bytes:
         for panel in panels[len(study.axes) :]:
             panel.set_visible(False)
         for axis, panel in zip(study.axes, panels, strict=False):
-            _curves(panel, study, axis, layers, colours, theme)
-            grid(panel, theme)
+            _curves(panel, study, axis, layers, colours)
+            grid(panel)
         lowest = min(panel.dataLim.y0 for panel in panels[: len(study.axes)])
         panels[0].set_ylim(max(_LOWEST, min(-0.05, lowest - 0.05)), 1.05)
         for panel in panels[::_PANELS_IN_A_ROW]:
             panel.set_ylabel("Invariance score σ")
-        figure.legend(handles=_legend(layers, colours, theme), loc="outside right upper", handlelength=1.8)
+        figure.legend(handles=_legend(layers, colours), loc="outside right upper", handlelength=1.8)
         return render(figure, form)
 
 
@@ -125,25 +122,24 @@ def _curves(
     axis: Axis,
     layers: Sequence[str],
     colours: dict[str, tuple[float, float, float, float]],
-    theme: Theme,
 ) -> None:
     found = [study.scores.scores(name).sigma for name in axis.augmentations("bilinear")]
     places = np.array([*axis.strengths, axis.identity])
     order = np.argsort(places)
     for layer in layers:
-        middles = [*(quartiles(sigma[layer]) for sigma in found), Quartiles(1, 1, 1)]
-        colour = colours.get(layer, theme.ink)
-        lower, median, upper = (np.array([getattr(q, end) for q in middles])[order] for end in ("q1", "median", "q3"))
+        middles = [*(quartiles(sigma[layer]) for sigma in found), dict.fromkeys(("q1", "median", "q3"), 1.0)]
+        colour = colours.get(layer, LIGHT.ink)
+        lower, median, upper = (np.array([middle[end] for middle in middles])[order] for end in ("q1", "median", "q3"))
         dashes = (0, (4, 2)) if layer == INPUT else "solid"
         panel.plot(places[order], median, color=colour, linewidth=1.4, linestyle=dashes, marker="o", markersize=2.5)
         panel.fill_between(places[order], lower, upper, color=colour, alpha=0.08, linewidth=0)
-    panel.axhline(0, color=theme.ink, linewidth=0.8, zorder=1)
+    panel.axhline(0, color=LIGHT.ink, linewidth=0.8, zorder=1)
     panel.set_title(axis.transformation)
     panel.set_xlabel(axis.unit)
 
 
-def _legend(layers: Sequence[str], colours: dict[str, tuple[float, float, float, float]], theme: Theme) -> list[Line2D]:
-    pixels = Line2D([], [], color=theme.ink, linestyle=(0, (4, 2)), label="pixels")
+def _legend(layers: Sequence[str], colours: dict[str, tuple[float, float, float, float]]) -> list[Line2D]:
+    pixels = Line2D([], [], color=LIGHT.ink, linestyle=(0, (4, 2)), label="pixels")
     named = layers[1:]
     if len(named) > _MOST_IN_LEGEND:
         chosen = np.linspace(0, len(named) - 1, _MOST_IN_LEGEND).round().astype(int)

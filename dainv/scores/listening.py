@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dainv.errors import UserError
 from dainv.models.foreign import first_line
+from dainv.scores.images import placed
 from dainv.scores.sums import rounding
 from dainv.taps import Taps, evaluating, match_layers, version_of
 
@@ -64,7 +65,7 @@ class Listener:
         self._prepare = prepare
         self._dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         self._forms: dict[str, _Form] = {}
-        self._reduce: Reduce = lambda _name, rows: rows
+        self._reduce: Reduce = _forget
         self._names = match_layers(model, layers)
         if INPUT in self._names:
             raise UserError(f"a layer of the model is called {INPUT!r}, which stands for the pixels; leave it out")
@@ -88,10 +89,6 @@ class Listener:
         """Layer -> how much of an activation rounding may change, see :func:`dainv.scores.sums.rounding`."""
         return {name: form.rounding for name, form in self._forms.items()}
 
-    def _placed(self, batch: Tensor) -> Tensor:
-        """On the device, channels innermost, in which convolutions are fastest."""
-        return batch.to(self.device).contiguous(memory_format=torch.channels_last)
-
     def _forward(self, batch: Tensor) -> None:
         x = batch if self._prepare is None else self._prepare(batch)
         try:
@@ -114,7 +111,7 @@ class Listener:
         Raises:
             UserError: the model does not accept them, or a layer puts out what cannot be scored.
         """
-        batch = self._placed(batch)
+        batch = placed(batch, self.device)
         calls = self._calls = Counter()
         seen: dict[str, tuple[Tensor, int | None]] = {}
 
@@ -170,9 +167,12 @@ class Listener:
         """
         assert self._taps is not None, "probe first"
         self._reduce, self._left = reduce, self._calls.copy()
-        batch = self._placed(batch)
+        batch = placed(batch, self.device)
         pixels = reduce(INPUT, self._forms[INPUT].rows(batch))
-        self._forward(batch)
+        try:
+            self._forward(batch)
+        finally:
+            self._reduce = _forget  # it may hold the activations of other images
         if fewer := [name for name in self._forms if self._left[name] > 0]:
             raise UserError(f"layers that ran less often than at the first images: {_listed(fewer)}; choose others")
         return {INPUT: pixels, **self._taps.take()}
@@ -222,6 +222,10 @@ def _out_of_place(model: nn.Module) -> Iterator[None]:
     finally:
         for module in changed:
             module.inplace = True  # type: ignore[assignment]
+
+
+def _forget(_layer: str, rows: Tensor) -> Tensor:
+    return rows.new_empty(0)
 
 
 def _form(name: str, output: Tensor, n_images: int, overwritten: bool) -> _Form:

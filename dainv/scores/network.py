@@ -1,7 +1,8 @@
-"""The network that is looked at: by name, made for the images at hand."""
+"""The network that is looked at: by name, made for the images at hand, with the layers to look at."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,33 +10,43 @@ from torch import nn
 
 from dainv.data import ImageData
 from dainv.errors import UserError
-from dainv.models.loading import load_model
+from dainv.models.loading import layers_of, load_model
 from dainv.runs import RunDirectory
 
 
 def network_for(
-    spec: str, data: ImageData, *, weights: str | None = None, checkpoint: str = "newest", seed: int = 0
-) -> nn.Module:
-    """A network that takes the images of a data set.
+    spec: str,
+    data: ImageData,
+    layers: Sequence[str] = (),
+    *,
+    weights: str | None = None,
+    checkpoint: str = "newest",
+    seed: int = 0,
+) -> tuple[nn.Module, list[str]]:
+    """A network that takes the images of a data set, and its layers: those given, or else its own.
 
     Args:
         spec: what :func:`dainv.models.loading.load_model` takes.
         data: the images.
+        layers: names or patterns.
         weights: as there.
         checkpoint: which one of a run directory, ``"newest"`` or ``"best"``.
         seed: of random weights, which are the same every time and in all processes.
 
     Raises:
-        UserError: nothing of that name, weights that do not fit, or images of other channels than a run's.
+        UserError: nothing of that name, weights that do not fit, images of other channels than a run's, or layers
+            neither given nor known.
     """
     channels, height, width = data.image_shape
-    if not Path(spec).is_dir():
+    if Path(spec).is_dir():
+        if (expected := RunDirectory.open(spec).config["model"]["in_channels"]) != channels:
+            raise UserError(f"{spec} was trained on images of {expected} channels, these have {channels}")
+        network = load_model(spec, weights=weights, checkpoint=checkpoint)
+    else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return load_model(spec, in_channels=channels, image_size=(height, width), weights=weights)
-    if (expected := RunDirectory.open(spec).config["model"]["in_channels"]) != channels:
-        raise UserError(f"{spec} was trained on images of {expected} channels, these have {channels}")
-    return load_model(spec, weights=weights, checkpoint=checkpoint)
+            network = load_model(spec, in_channels=channels, image_size=(height, width), weights=weights)
+    return network, list(layers) or layers_of(spec, network)
 
 
 def random_weights_note(spec: str, weights: str | None) -> str | None:

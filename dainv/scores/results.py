@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from dainv.scores.engine import Distances
 from dainv.scores.variance import VarianceRatio
 
+DEFINITIONS = {
+    "sigma": "1 - d(x, G(x)) / mean_j d(x, x_j) of Eq. 2; d is the mean squared difference of two images' activations, "
+    "the mean is over all images scored, x itself included",
+    "n": "number of scores: images x repeats",
+}
 NOT_FINITE, CONSTANT = "infinite or NaN activations", "the same for all images"  # why a layer has no score
+
+
+def by_reason(unscored: Mapping[str, str]) -> dict[str, list[str]]:
+    """Why layers have no score -> these layers."""
+    return {why: [one for one in unscored if unscored[one] == why] for why in dict.fromkeys(unscored.values())}
 
 
 @dataclass(frozen=True)
@@ -21,10 +31,12 @@ class InvarianceScores:
         sigma: layer -> ``(repeats, N)`` float64 array of Eq. 2. NaN where the layer is the same for all images,
             but for rounding.
         dimensions: layer -> D, the number of features.
+        unscored: layers without a score -> why not.
     """
 
     sigma: Mapping[str, np.ndarray]
     dimensions: Mapping[str, int]
+    unscored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def layers(self) -> list[str]:
@@ -108,7 +120,7 @@ class NetworkScores:
         """
         found = self._distances.to_transformed[transformation]
         sigma = {layer: 1 - values / self._mean_distances(layer) for layer, values in found.items()}
-        return InvarianceScores(sigma, self.dimensions)
+        return InvarianceScores(sigma, self.dimensions, self.unscored)
 
     def pooled(self, transformation: str) -> dict[str, float]:
         """Layer -> 1 - mean of all distances to transformed selves / mean of all distances between images.

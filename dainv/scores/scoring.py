@@ -17,7 +17,7 @@ from dainv.scores.engine import Engine, Work
 from dainv.scores.images import SplitImages, image_source
 from dainv.scores.listening import listening
 from dainv.scores.partial import PartialFile
-from dainv.scores.results import CONSTANT, NOT_FINITE, InvarianceScores, NetworkScores
+from dainv.scores.results import InvarianceScores, NetworkScores, by_reason
 from dainv.scores.transforms import Transform, Transformation
 
 Images = Tensor | Dataset[Any] | DataLoader[Any] | SplitImages
@@ -83,14 +83,8 @@ def invariance_scores(
         seed=seed,
         progress=progress,
     )
-    by_reason: dict[str, list[str]] = {}
-    for layer, reason in found.unscored.items():
-        by_reason.setdefault(reason, []).append(layer)
-    if infinite := by_reason.get(NOT_FINITE):
-        warnings.warn(f"layers with infinite or NaN activations have no score: {', '.join(infinite)}", stacklevel=2)
-    if constant := by_reason.get(CONSTANT):
-        warnings.warn(f"layers that are the same for all images have no score: {', '.join(constant)}", stacklevel=2)
-    for note in found.notes:
+    missing = [f"{why}, hence without a score: {', '.join(of)}" for why, of in by_reason(found.unscored).items()]
+    for note in (*missing, *found.notes):
         warnings.warn(note, stacklevel=2)
     return found.scores("transform")
 

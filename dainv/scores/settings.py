@@ -12,13 +12,14 @@ from torch import Tensor
 from dainv.augment import SCHEMES, Augmentation, augmentation
 from dainv.errors import UserError
 from dainv.models.foreign import function_named
+from dainv.scores.sampling import Sampling
 from dainv.scores.transforms import Transform
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Sampling):
     """Settings of ``dainv score``; the command line documents each where it defines the option.
 
     Raises:
@@ -32,26 +33,17 @@ class ScoreSettings:
     checkpoint: str = "newest"
     data_root: str | None = None
     image_size: int | None = None
-    images: int | None = None
     transform: tuple[str, ...] = ("half-extremes",)
-    repeats: int = 5
     by: tuple[str, ...] = ()
     curves: bool = False
     variance_ratio: bool = False
     normalize: str | None = None
-    batch_size: int = 256
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Reject what cannot be scored."""
-        for name, value, least in (
-            ("repeats", self.repeats, 2 if self.variance_ratio else 1),
-            ("images", 2 if self.images is None else self.images, 2),
-            ("batch-size", self.batch_size, 1),
-            ("seed", self.seed, 0),
-        ):
-            if value < least:
-                raise UserError(f"--{name}: expected at least {least}, got {value}")
+        super().__post_init__()
+        if self.variance_ratio:
+            self.expect_least("repeats", 2)
         if twice := [name for name in self.transform if self.transform.count(name) > 1]:
             raise UserError(f"--transform: {twice[0]} given twice")
         if "transformation" in self.by and self.scheme is None:

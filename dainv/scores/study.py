@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from dainv.data import ImageData, choose_images
+from dainv.data import ImageData
 from dainv.environment import environment
 from dainv.errors import UserError
-from dainv.models.loading import layers_of, load_images
+from dainv.models.loading import load_images
 from dainv.ranks import Ranks
 from dainv.scores.curves import AXES, Axis
 from dainv.scores.fingerprint import weights_fingerprint
@@ -51,7 +51,7 @@ class Study:
     indices: np.ndarray
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any]
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -88,28 +88,24 @@ def score(
         Interrupted: stopped; the work so far is in ``out``.
     """
     ranks = ranks or Ranks()
-    transforms: dict[str, Transform] = {name: load_transform(name) for name in settings.transform}
-    repeats = dict.fromkeys(transforms, settings.repeats)
+    asked = {name: load_transform(name) for name in settings.transform}
     data = _load(settings, ranks)
-    model = network_for(
-        settings.model, data, weights=settings.weights, checkpoint=settings.checkpoint, seed=settings.seed
+    indices = settings.chosen(data)
+    model, layers = network_for(
+        settings.model,
+        data,
+        settings.layers,
+        weights=settings.weights,
+        checkpoint=settings.checkpoint,
+        seed=settings.seed,
     )
-    layers = list(settings.layers) or layers_of(settings.model, model)
-    parts: tuple[str, ...] = ()
-    if "transformation" in settings.by and (scheme := settings.scheme) is not None:
+    scheme = settings.scheme
+    alone: dict[str, Transform] = {}
+    if "transformation" in settings.by and scheme is not None:
         alone = {name: scheme.alone(name) for name in scheme.transformations()}
-        parts = tuple(alone)
-        transforms |= alone
-        repeats |= dict.fromkeys(alone, settings.repeats)
     axes = AXES if settings.curves else ()
-    interpolation = "bilinear" if settings.scheme is None else settings.scheme.interpolation
-    for axis in axes:
-        transforms |= axis.augmentations(interpolation)
-        repeats |= dict.fromkeys(axis.augmentations(interpolation), 2 if settings.variance_ratio else 1)
-    indices = choose_images(data, settings.images, settings.seed)
-    if len(indices) < 2:
-        raise UserError(f"{data.name} has {len(indices)} test image; a score compares at least 2")
-    labels = data.test.labels[indices].cpu().numpy()
+    interpolation = "bilinear" if scheme is None else scheme.interpolation
+    strengths = {name: one for axis in axes for name, one in axis.augmentations(interpolation).items()}
     made_with = {
         "data": data.name,
         "data_sha256": data.fingerprint(),
@@ -125,9 +121,10 @@ def score(
             model,
             SplitImages(data.test, indices),
             layers=layers,
-            transforms=transforms,
-            repeats=repeats,
-            labels=labels if "class" in settings.by else None,
+            transforms={**asked, **alone, **strengths},
+            repeats=dict.fromkeys([*asked, *alone], settings.repeats)
+            | dict.fromkeys(strengths, 2 if settings.variance_ratio else 1),
+            labels=data.test.labels[indices].cpu().numpy() if "class" in settings.by else None,
             variances=settings.variance_ratio,
             prepare=normalization(settings.normalize, data.image_shape[0]),
             batch_size=settings.batch_size,
@@ -146,7 +143,7 @@ def score(
         settings=settings,
         scores=scores,
         transforms=settings.transform,
-        parts=parts,
+        parts=tuple(alone),
         axes=axes,
         indices=indices.numpy(),
         class_names=data.classes,

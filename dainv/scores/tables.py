@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dainv.export import csv_of, json_of, missing
+from dainv.scores.results import DEFINITIONS
 from dainv.scores.study import Study
+from dainv.summaries import quartiles
 
-DEFINITIONS = {
-    "sigma": "1 - d(x, G(x)) / mean_j d(x, x_j) of Eq. 2; d is the mean squared difference of two images' activations, "
-    "the mean is over all images scored, x itself included",
-    "n": "number of scores: images x repeats",
+_DEFINITIONS = {
+    **DEFINITIONS,
     "pooled": "1 - mean of d(x, G(x)) over images and repeats / mean of d over all pairs of images, i = j included",
     "alone": "one transformation of the scheme, at its range; a flip always flips",
     "curves": "one transformation of one strength, once for each image; rotation, shift and shear go either way, "
@@ -25,20 +24,6 @@ DEFINITIONS = {
     "variance_ratio": "of Quiroga et al. 2023: variance over transformations / variance over samples; pooled: ratio of "
     "the sums over features, mean: mean over features of the ratios",
 }
-
-
-@dataclass(frozen=True)
-class Quartiles:
-    """The middle of a distribution of scores; NaN where there are none."""
-
-    q1: float
-    median: float
-    q3: float
-
-
-def quartiles(values: np.ndarray) -> Quartiles:
-    """Of all values, NaN where one is NaN."""
-    return Quartiles(*(float(value) for value in np.percentile(values, [25, 50, 75])))
 
 
 Rows = list[dict[str, Any]]
@@ -53,7 +38,7 @@ def score_rows(study: Study) -> Rows:
         for layer, sigma in scores.sigma.items():
             row: dict[str, Any] = {"transformation": name, "alone": name in study.parts, "layer": layer}
             row |= {"D": scores.dimensions[layer], "images": sigma.shape[1], "repeats": len(sigma), "n": sigma.size}
-            row |= {**asdict(quartiles(sigma)), "mean": float(sigma.mean()), "pooled": pooled[layer]}
+            row |= {**quartiles(sigma), "mean": float(sigma.mean()), "pooled": pooled[layer]}
             if ratios:
                 row |= {"variance_ratio_pooled": ratios[layer].pooled, "variance_ratio_mean": ratios[layer].mean}
             rows.append(row)
@@ -71,7 +56,7 @@ def curve_rows(study: Study) -> Rows:
                     row["pixels"] = " x ".join(f"{strength * side:g}" for side in study.image_shape[1:])
                 else:
                     row["pixels"] = None
-                rows.append({**row, "layer": layer, "n": sigma.size, **asdict(quartiles(sigma))})
+                rows.append({**row, "layer": layer, "n": sigma.size, **quartiles(sigma)})
     return rows
 
 
@@ -88,9 +73,9 @@ def class_rows(study: Study) -> Rows:
             for place, label in enumerate(study.scores.classes):
                 members = sigma[:, labels == label]
                 row = {**every, "class": label, "name": study.class_names[label], "images": members.shape[1]}
-                row |= {**asdict(quartiles(members)), "class_invariance": float(found[layer].by_class[place])}
+                row |= {**quartiles(members), "class_invariance": float(found[layer].by_class[place])}
                 rows.append(row)
-            row = {**every, "class": None, "name": "all", "images": sigma.shape[1], **asdict(quartiles(sigma))}
+            row = {**every, "class": None, "name": "all", "images": sigma.shape[1], **quartiles(sigma)}
             rows.append({**row, "class_invariance": found[layer].overall})
     return rows
 
@@ -108,7 +93,7 @@ def _plain(rows: Rows) -> Rows:
 def summary_of(study: Study) -> dict[str, Any]:
     """Everything in numbers but the scores of single images, with definitions and provenance."""
     return {
-        "definitions": DEFINITIONS,
+        "definitions": _DEFINITIONS,
         "settings": asdict(study.settings),
         "provenance": study.provenance,
         "images": study.scores.n_images,
@@ -144,8 +129,3 @@ def files_of(study: Study) -> dict[str, bytes]:
         if rows:
             files[name] = rows_csv(rows)
     return files
-
-
-def layers_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Layers in the order of the rows."""
-    return list(dict.fromkeys(row["layer"] for row in rows))

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich import box
 from rich.table import Table
 
+from dainv.formatting import number
 from dainv.scores.study import Study
-from dainv.scores.tables import Rows, class_rows, curve_rows, layers_of, score_rows
-
-
-def number(value: float | None) -> str:
-    """Two digits, with a true minus sign; a dash for what is not a number."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = f"{value:.2f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+from dainv.scores.tables import Rows, class_rows, curve_rows, score_rows
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -50,7 +42,7 @@ def _overview(study: Study, rows: Rows) -> Table:
     pooled = len(study.transforms) == 1
     extra = [*(["pooled"] if pooled else []), *(["variance ratio"] if pooled and settings.variance_ratio else [])]
     table = _table(title, ["layer", "D", *study.transforms, *extra])
-    for layer in layers_of(rows):
+    for layer in study.scores.layers:
         found = {row["transformation"]: row for row in _of(rows, "layer", layer)}
         cells = []
         for name in study.transforms:
@@ -68,7 +60,7 @@ def _overview(study: Study, rows: Rows) -> Table:
 
 def _parts(study: Study, rows: Rows) -> Table:
     table = _table("median σ of each transformation alone", ["layer", *study.parts])
-    for layer in layers_of(rows):
+    for layer in study.scores.layers:
         found = {row["transformation"]: row for row in _of(rows, "layer", layer)}
         table.add_row(layer, *(number(found[name]["median"]) for name in study.parts))
     return table
@@ -78,7 +70,7 @@ def _classes(study: Study) -> Table:
     rows = _of(class_rows(study), "transformation", study.transforms[0])
     title = f"classes: σ of {study.transforms[0]}, medians; class-wise invariance of all, lowest and highest"
     table = _table(title, ["layer", "lowest σ", "highest σ", "invariance", "lowest", "highest"])
-    for layer in layers_of(rows):
+    for layer in study.scores.layers:
         of_layer = _of(rows, "layer", layer)
         single = [row for row in of_layer if row["class"] is not None]
         cells = [*_ends(single, "median"), number(of_layer[-1]["class_invariance"]), *_ends(single, "class_invariance")]
@@ -102,6 +94,6 @@ def _curves(study: Study) -> Iterator[Table]:
         of_axis = _of(rows, "transformation", axis.transformation)
         title = f"{axis.transformation}, {axis.unit}: median σ"
         table = _table(title, ["layer", *(f"{strength:g}" for strength in axis.strengths)])
-        for layer in layers_of(of_axis):
+        for layer in study.scores.layers:
             table.add_row(layer, *(number(row["median"]) for row in _of(of_axis, "layer", layer)))
         yield table

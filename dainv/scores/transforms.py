@@ -15,7 +15,7 @@ from torch import Tensor
 from dainv.augment import Augmentation
 from dainv.errors import UserError
 from dainv.models.foreign import blame
-from dainv.scores.images import RangeCheck
+from dainv.scores.images import RangeCheck, placed
 
 Transform = Callable[[Tensor], Tensor]
 _ROUNDING = 1e-4  # what interpolation may do beyond [0, 1]
@@ -79,7 +79,7 @@ class Draws:
         """
         transform = self.transformation.transform
         if isinstance(transform, Augmentation):
-            return _placed(transform.apply(batch, self._parameters[repeat][start : start + len(batch)]))
+            return placed(transform.apply(batch, self._parameters[repeat][start : start + len(batch)]), self._device)
         with _seeded((self._seed, repeat, first_index), self._device):
             out = self._transformed(batch.clone())  # it may work in place
         name = self.transformation.name
@@ -91,7 +91,7 @@ class Draws:
             )
         if out.dtype != batch.dtype:
             raise ValueError(f"transform {name}: expected the dtype it was given, {batch.dtype}, got {out.dtype}")
-        out = _placed(out.to(self._device))
+        out = placed(out, self._device)
         self._range.add(out)
         return out
 
@@ -106,11 +106,6 @@ class Draws:
     def outside(self) -> str | None:
         """None where all images stayed in [0, 1] so far; else what came."""
         return self._range.outside(_ROUNDING)
-
-
-def _placed(batch: Tensor) -> Tensor:
-    """Channels innermost, the layout in which convolutions are fastest."""
-    return batch.contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager

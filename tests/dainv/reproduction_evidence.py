@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dainv.analysis.statistics import Box, Estimate
 from dainv.reproduction.evidence import Evidence
 from dainv.reproduction.published import ACCURACY, ARMS, DYNAMICS, DYNAMICS_EPOCHS, EPOCHS, LAYERS, SCORES
+from dainv.summaries import Box, Estimate
 
 PIXELS = Box(0.3, 0.5, 0.62, -0.1, 0.97)  # the published figure's box at the input was not read off
 

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 from analysis_runs import analyzed_run, levels
 
@@ -105,11 +106,13 @@ def test_without_common_seeds_arms_are_compared_unpaired(tmp_path):
     assert found.seeds["layer3"].n == (2, 3)
 
 
-def test_an_arm_takes_its_runs_together(tmp_path):
+def test_the_run_is_the_unit_of_an_arm(tmp_path):
     arm = Arm("inv", tuple(run(tmp_path, f"i{seed}", seed, 0.1, 0.1 * seed) for seed in (0, 1)))
     assert arm.medians["layer1"].value == pytest.approx(0.55)
     assert arm.medians["layer1"].low == pytest.approx(0.55 - 12.7062 * 0.05, abs=1e-5)
     assert arm.medians["layer1"].high == 1  # no score is higher
     assert arm.medians_of_runs("layer1") == pytest.approx([0.5, 0.6])
-    assert arm.boxes["layer1"].median == pytest.approx(0.55)
-    assert arm.boxes["layer1"].whisker_high == pytest.approx(0.65)
+    boxes = [run.summaries["layer1"].box for run in arm.runs]
+    assert arm.boxes["layer1"] == pytest.approx(np.mean(boxes, axis=0))
+    assert arm.boxes["layer1"].median == pytest.approx(arm.medians["layer1"].value)
+    assert arm.boxes["layer1"].q3 - arm.boxes["layer1"].q1 == pytest.approx(0.05)  # pooled it would be .1

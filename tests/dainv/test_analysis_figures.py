@@ -16,8 +16,8 @@ from dainv.analysis import scores_figure as scores_module
 from dainv.analysis.dynamics import Dynamics, band
 from dainv.analysis.dynamics_figure import dynamics_figure, epoch_ticks
 from dainv.analysis.scores_figure import arm_colours, scores_figure
-from dainv.analysis.statistics import box
 from dainv.drawing import DARK, LIGHT
+from dainv.summaries import box
 
 
 def fake_arm(label="baseline", epochs=3, baseline=True, level=0.3, dead=(), n=1):
@@ -32,6 +32,7 @@ def fake_arm(label="baseline", epochs=3, baseline=True, level=0.3, dead=(), n=1)
     runs = [Dynamics(tuple(LAYERS), np.arange(epochs + 1), a, a * 1.05, accuracy, accuracy) for a in losses]
     return SimpleNamespace(
         label=label,
+        title=label,
         n=n,
         layers=layers,
         is_baseline=baseline,

@@ -11,11 +11,11 @@ from analysis_runs import LAYERS, analyzed_run, arms_of, levels
 from dainv.analysis.comparison import compare
 from dainv.analysis.csv_tables import comparison_csv, scores_csv
 from dainv.analysis.findings import Finding
-from dainv.analysis.formatting import number
 from dainv.analysis.report import Drawing, report_html
 from dainv.analysis.report.stylesheet import STYLESHEET
 from dainv.analysis.results import Arm
 from dainv.analysis.summary import summary_json
+from dainv.formatting import number
 
 VOID = {"meta", "img", "source", "br"}
 DRAWING = Drawing(b"<svg>light</svg>", b"<svg>dark</svg>")
@@ -255,11 +255,11 @@ def test_warnings_come_before_the_findings(two):
     assert "Before reading on" not in page_of(two)[0]
 
 
-def test_a_constant_layer_is_called_so(tmp_path):
+def test_a_layer_without_a_score_is_called_so(tmp_path):
     rng = np.random.default_rng(0)
     sigma = {layer: rng.normal(size=(2, 40)) for layer in ("input", *LAYERS)}
     sigma["layer9"] = np.full((2, 40), np.nan)
     run = analyzed_run(tmp_path, sigma=sigma)
     _, page = page_of(arms_of(run))
-    assert page.tables[1][-1][:3] == ["9", "123", "constant"]
+    assert page.tables[1][-1][:3] == ["9", "123", "no score"]
     assert "nan" not in "".join(page.text)

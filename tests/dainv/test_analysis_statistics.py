@@ -4,14 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.cbook import boxplot_stats
 
-from dainv.analysis.statistics import (
-    Estimate,
-    difference,
-    proportion,
-    resampled_medians,
-    scored_layers,
-    summarize,
-)
+from dainv.analysis.statistics import difference, proportion, resampled_medians, summarize
+from dainv.summaries import Estimate
 
 
 def summary_of(scores):
@@ -66,7 +60,7 @@ def test_differences_are_paired():
     sigma = {"one": scores, "other": scores + 0.01}
     resampled = resampled_medians(sigma, 0)
     one, other = (summarize(sigma[name], resampled[name]) for name in sigma)
-    found = difference(one, other, resampled["one"], resampled["other"])
+    found = difference(one, other)
     assert found == pytest.approx((0.01, 0.01, 0.01))
     assert found.sign == 1
     assert one.median.high - one.median.low > 0.1
@@ -79,9 +73,7 @@ def test_sign_needs_the_whole_interval(low, high, sign):
     assert Estimate((low + high) / 2, low, high).sign == sign
 
 
-def test_constant_layers_have_no_summary():
-    sigma = {"dead": np.full((2, 3), np.nan), "alive": np.zeros((2, 3)), "part": np.array([[0.0, np.nan, 1.0]] * 2)}
-    assert scored_layers(sigma) == ["alive"]
+def test_without_scores_there_is_nothing_to_resample():
     assert resampled_medians({}, 0) == {}
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from reproduction_evidence import both, every_epoch, published, with_medians
 
-from dainv.analysis.statistics import Estimate
 from dainv.reproduction import claims
 from dainv.reproduction.overhead import Overhead
 from dainv.reproduction.overhead import overhead as judged_overhead
 from dainv.reproduction.published import BASELINE, INVARIANCE, LAYERS
 from dainv.reproduction.verdict import FAILS, HOLDS, OPEN
+from dainv.summaries import Estimate
 
 
 def overhead(low, high):

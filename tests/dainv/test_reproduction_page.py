@@ -9,11 +9,11 @@ import pytest
 from reproduction_evidence import both, published
 
 from dainv import UserError
-from dainv.analysis.statistics import Box, Estimate
 from dainv.reproduction.claims import verdicts
 from dainv.reproduction.docs import fill_in_place, filled
 from dainv.reproduction.report import report
 from dainv.reproduction.summary import summary
+from dainv.summaries import Box, Estimate
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNS = DOCS / "reproduction" / "epoch-1"

@@ -1,11 +1,14 @@
 """The plan of a reproduction, and the distances to the published figures."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 from reproduction_evidence import both, every_epoch, published
 
 from dainv import Groups, UserError, invariance_loss
+from dainv.analysis.arms import changed_settings
 from dainv.reproduction.distances import (
     VariantDistance,
     in_pairs,
@@ -17,6 +20,7 @@ from dainv.reproduction.distances import (
 )
 from dainv.reproduction.planned_runs import plan_runs
 from dainv.reproduction.published import ARMS, BASELINE, DYNAMICS_EPOCHS, INVARIANCE
+from dainv.reproduction.reproduce import NOT_THE_RECIPE
 from dainv.settings import TrainSettings
 
 
@@ -31,6 +35,12 @@ def test_a_plan_has_both_arms_of_each_seed_by_the_published_recipe():
     assert plan.main[1].settings == TrainSettings()
     assert plan.main[2].settings == TrainSettings(alpha=0.0, seed=3)
     assert plan.variants == ()
+
+
+@pytest.mark.parametrize("changed", [{}, {"alpha": 0.2}, {"alpha_schedule": "0:2,10:0.5"}, {"width": 0.5}])
+def test_what_is_not_the_published_recipe_is_said(changed):
+    settings = plan_runs({"fused": True, **changed}, [0], 40).main[-1].settings
+    assert changed_settings({"settings": asdict(settings)}, NOT_THE_RECIPE) == changed
 
 
 def test_a_budget_scales_the_milestones_along():

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import torch
 from click.testing import CliRunner
 
 import dainv
+from dainv.analysis.scoring import ScoringPlan
 from dainv.cli import main
 from dainv.data import load_data
 from dainv.models.loading import load_model
 from dainv.scores import engine
 from dainv.scores.curves import AXES
+from dainv.scores.sampling import Sampling
 from dainv.scores.settings import ScoreSettings
 from dainv.signals import Interrupted
 
@@ -217,6 +220,18 @@ def test_a_number_out_of_range_is_wrong_usage(options):
 def test_a_model_without_known_layers_asks_for_them():
     result = run("--data", "digits", "--images", "4", code=1)
     assert "--layers" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"), [("images", 1, 2), ("repeats", 0, 1), ("batch_size", 0, 1), ("seed", -1, 0)]
+)
+def test_a_number_out_of_range_is_named(name, value, least):
+    for settings in (Sampling, ScoringPlan, partial(ScoreSettings, "m")):
+        with pytest.raises(
+            dainv.UserError, match=f"--{name.replace('_', '-')}: expected at least {least}, got {value}"
+        ):
+            settings(**{name: value})
+        settings(**{name: least})
 
 
 def test_settings_know_which_scheme_is_taken_apart():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from dainv.analysis.formatting import number, short_layer
 from dainv.analysis.results import Arm
+from dainv.formatting import number, short_layer
 
 _LOSS_DEFINITIONS = {
     "pairs": "the mean distance between two views of the same image, divided by the mean distance between any two "
@@ -30,7 +30,7 @@ def scores_caption(arms: Sequence[Arm]) -> str:
     """What Figure 1 shows."""
     source = arms[0].runs[0].source
     several = (
-        " Of an arm with several runs, a box is of the scores of all of them, and points are the medians of each."
+        " Of an arm with several runs, a box is the mean of their boxes, and points are the medians of each."
         if any(arm.n > 1 for arm in arms)
         else ""
     )

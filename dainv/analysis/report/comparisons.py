@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from dainv.analysis.comparison import Comparison, RunComparison
-from dainv.analysis.formatting import capital, number, p_value, short_layer, signed
 from dainv.analysis.report import html
+from dainv.formatting import capital, interval, p_value, short_layer, signed
 
 _IMAGES_NOTE = (
     "Difference: of the median σ, with its bootstrap interval, from the same images and transformations of each. "
@@ -66,16 +66,15 @@ def _images_table(pair: RunComparison) -> str:
 def _seeds_table(comparison: Comparison) -> str:
     rows = []
     for place, (layer, found) in enumerate(comparison.seeds.items()):
-        ends = "–" if found.low is None or found.high is None else f"{number(found.low, 3)} to {number(found.high, 3)}"
         rows.append(
             (
                 html.Cell(escape(short_layer(layer)), place),
                 html.value(comparison.reference.medians[layer].value),
                 html.value(comparison.other.medians[layer].value),
                 html.Cell(signed(found.value, 3), found.value),
-                html.Cell(ends, found.low),
+                html.Cell(interval(found, 3), found.low),
                 html.Cell(f"{found.same_sign} of {found.pairs}", found.same_sign),
-                html.Cell("–" if found.p_holm is None else escape(p_value(found.p_holm)), found.p_holm),
+                html.Cell(escape(p_value(found.p_holm)), found.p_holm),
             )
         )
     one, other = comparison.reference, comparison.other

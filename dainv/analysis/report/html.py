@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from dainv.analysis.formatting import interval, number, signed
-from dainv.analysis.statistics import Estimate
+from dainv.formatting import interval, number, signed
+from dainv.summaries import Estimate
 
 
 class Drawing(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 from dainv.analysis.dynamics import Dynamics
-from dainv.analysis.formatting import capital, number, short_layer, spread
 from dainv.analysis.loss_phases import LEAST_RECORDS, Phase
 from dainv.analysis.report import html
 from dainv.analysis.report.captions import loss_definition
 from dainv.analysis.results import Arm
+from dainv.formatting import capital, number, short_layer, spread
 
 _NOTE = (
     "Weight: the factor of the layer in Eq. 4. Start: the first training batch before any update. Lowest and highest: "

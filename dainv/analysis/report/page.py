@@ -11,7 +11,6 @@ from typing import Any
 from dainv.analysis.arms import kind
 from dainv.analysis.comparison import Comparison
 from dainv.analysis.findings import Finding
-from dainv.analysis.formatting import capital, listed
 from dainv.analysis.report import html
 from dainv.analysis.report.captions import dynamics_alt, dynamics_caption, scores_alt, scores_caption
 from dainv.analysis.report.comparisons import comparisons_section
@@ -21,6 +20,7 @@ from dainv.analysis.report.scores import runs_section, scores_section
 from dainv.analysis.report.script import SCRIPT
 from dainv.analysis.report.stylesheet import STYLESHEET
 from dainv.analysis.results import Arm
+from dainv.formatting import capital, listed
 
 
 def report_html(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from dainv.analysis.arms import settings_of, shown
-from dainv.analysis.formatting import capital
+from dainv.analysis.arms import changed_settings, settings_of, shown
 from dainv.analysis.report import html
 from dainv.analysis.results import AnalyzedRun, Arm
+from dainv.formatting import capital, commit_name
 
 _NOT_THE_METHOD = {"data", "data_root", "device", "seed"}  # told in words of their own, and without paths
 
@@ -70,11 +70,7 @@ def _analysis(runs: Sequence[AnalyzedRun], environment: dict[str, Any]) -> str:
 
 
 def _commit(environment: dict[str, Any]) -> str:
-    commit = environment.get("commit")
-    if commit is None:
-        return f"dainv {escape(str(environment.get('dainv')))}, commit unknown"
-    changes = " with uncommitted changes" if environment.get("uncommitted_changes") else ""
-    return f"dainv {escape(str(environment.get('dainv')))}, {html.code(commit)}{changes}"
+    return f"dainv {escape(str(environment.get('dainv')))}, commit {html.code(commit_name(environment))}"
 
 
 def _libraries(environment: dict[str, Any]) -> str:
@@ -95,11 +91,10 @@ def _computed_on(config: dict[str, Any]) -> str:
 
 def _changed_settings(config: dict[str, Any]) -> str:
     """Settings of a run that differ from the published run's; those that are a path are named by its last part."""
-    settings = settings_of(config)
+    published = settings_of({"settings": {}})
     changed = (
-        f"{name} {escape(shown(name, settings[name]))} <small>(default {escape(str(default))})</small>"
-        for name, default in settings_of({"settings": {}}).items()
-        if name not in _NOT_THE_METHOD and settings[name] != default
+        f"{name} {escape(shown(name, value))} <small>(default {escape(str(published[name]))})</small>"
+        for name, value in changed_settings(config, _NOT_THE_METHOD).items()
     )
     return "; ".join(changed) or "none"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from dainv.analysis.formatting import capital, commit_name, number, percent, seed_interval, short_layer
 from dainv.analysis.report import html
 from dainv.analysis.results import AnalyzedRun, Arm
 from dainv.analysis.statistics import RESAMPLES
 from dainv.augment import Augmentation, augmentation
+from dainv.formatting import capital, commit_name, interval, number, percent, short_layer
 
 _EQUATION = (
     '<p class="equation" role="math" aria-label="sigma equals one minus the distance between x i and G of x i, '
@@ -67,7 +67,7 @@ def runs_section(arms: Sequence[Arm]) -> str:
 
 def _median_at(run: AnalyzedRun, layer: str) -> html.Cell:
     if layer not in run.summaries:
-        return html.Cell("constant")
+        return html.Cell("no score")
     return html.value(run.summaries[layer].median.value)
 
 
@@ -110,7 +110,7 @@ def _run_table(run: AnalyzedRun) -> str:
         dimension = html.Cell(f"{run.scores.dimensions[layer]:,}", run.scores.dimensions[layer])
         summary = run.summaries.get(layer)
         if summary is None:
-            rows.append((name, dimension, "constant", *["–"] * 4))
+            rows.append((name, dimension, "no score", *["–"] * 4))
             continue
         above = run.above_pixels.get(layer)
         rows.append(
@@ -137,24 +137,24 @@ def _arm_table(arm: Arm) -> str:
     for place, layer in enumerate(arm.layers):
         name = html.Cell(escape(short_layer(layer)), place)
         if layer not in arm.medians:
-            rows.append((name, "constant", *["–"] * 4))
+            rows.append((name, "no score", *["–"] * 4))
             continue
         mean, box = arm.medians[layer], arm.boxes[layer]
         rows.append(
             (
                 name,
                 html.value(mean.value),
-                html.Cell(seed_interval(mean, 3), mean.low),
+                html.Cell(interval(mean, 3), mean.low),
                 html.value(mean.least),
                 html.value(mean.most),
                 _ends(box.q1, box.q3),
             )
         )
-    header = ("Layer", "Mean of medians", "t interval", "Lowest run", "Highest run", "Quartiles, all scores")
+    header = ("Layer", "Mean of medians", "t interval", "Lowest run", "Highest run", "Quartiles")
     return html.table(header, rows, f"Scores of {arm.label} over runs") + html.note(
         f"Median σ of each of the {arm.n} runs: their mean, its t interval with {arm.n - 1} "
         f"degree{'s' if arm.n > 2 else ''} of freedom, and both ends. The interval speaks of trainings with other "
-        "seeds and takes medians to be normally distributed over them."
+        "seeds and takes medians to be normally distributed over them. Quartiles: means over the runs too."
     )
 
 

@@ -1,14 +1,25 @@
-"""Numbers and layers in words, the same in the terminal, the report and the findings."""
+"""Numbers, intervals and layers in words, the same in tables, figures, reports and sentences."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from dainv.analysis.arms import BASELINE
-from dainv.analysis.seeds import SeedMean
-from dainv.analysis.statistics import Estimate
+from dainv.summaries import Estimate
+
+
+class HasEnds(Protocol):
+    """An interval, or what might have had one."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
 
 
 def short_layer(layer: str) -> str:
@@ -17,8 +28,10 @@ def short_layer(layer: str) -> str:
     return match[1] if match else layer
 
 
-def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign, and no sign where it rounds to nothing."""
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with a true minus sign, and no sign where it rounds to nothing; a dash for what is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
@@ -26,12 +39,14 @@ def number(value: float, digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """A difference: with its sign in any case."""
     text = number(value, digits)
-    return text if text.startswith("−") or float(text) == 0 else f"+{text}"
+    return f"+{text}" if text[0].isdigit() and float(text) else text
 
 
-def interval(estimate: Estimate, digits: int = 2) -> str:
-    """The ends of an interval."""
-    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+def interval(found: HasEnds, digits: int = 2) -> str:
+    """The ends of an interval; a dash where there is none."""
+    if found.low is None or found.high is None:
+        return "–"
+    return f"{number(found.low, digits)} to {number(found.high, digits)}"
 
 
 def percent(estimate: Estimate) -> str:
@@ -72,14 +87,11 @@ def layer_list(chosen: Sequence[str], layers: Sequence[str]) -> str:
     return f"layer {listed(parts)}" if len(chosen) == 1 else f"layers {listed(parts)}"
 
 
-def p_value(p: float) -> str:
-    """A probability: ``p = 0.012``, or ``p < 0.001``."""
+def p_value(p: float | None) -> str:
+    """A probability: ``p = 0.012``, or ``p < 0.001``; a dash where there is none."""
+    if p is None:
+        return "–"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def the(label: str) -> str:
-    """A label within a sentence."""
-    return f"the {label}" if label == BASELINE else label
 
 
 def capital(text: str) -> str:
@@ -92,19 +104,12 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def seed_interval(mean: SeedMean, digits: int = 2) -> str:
-    """The ends of the t interval over seeds; one run has none."""
-    if mean.low is None or mean.high is None:
-        return "one run"
-    return f"{number(mean.low, digits)} to {number(mean.high, digits)}"
+def spread(values: Sequence[int]) -> str:
+    """Whole numbers as a range: ``24–27``."""
+    return str(min(values)) if min(values) == max(values) else f"{min(values)}–{max(values)}"
 
 
 def commit_name(environment: Mapping[str, Any]) -> str:
     """The commit that something was made with, and whether its files were as committed."""
     changes = " with uncommitted changes" if environment.get("uncommitted_changes") else ""
     return f"{environment.get('commit') or 'unknown'}{changes}"
-
-
-def spread(values: Sequence[int]) -> str:
-    """Whole numbers as a range: ``24–27``."""
-    return str(min(values)) if min(values) == max(values) else f"{min(values)}–{max(values)}"
