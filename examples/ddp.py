@@ -7,8 +7,11 @@ Run it with ``torchrun --nproc-per-node 2 examples/ddp.py``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
@@ -17,6 +20,15 @@ import dainv
 from dainv.data import load_data
 
 IMAGES, VIEWS = 8, 8  # in the batch of each process
+
+
+def epoch_after_epoch(
+    loader: DataLoader[tuple[Tensor, ...]], sampler: DistributedSampler[int]
+) -> Iterator[tuple[Tensor, ...]]:
+    """Batches without end; every epoch has an order of its own, the same on all processes."""
+    for epoch in count():
+        sampler.set_epoch(epoch)
+        yield from loader
 
 
 def main(steps: int = 60, alpha: float = 0.1) -> dict[str, float]:
@@ -30,7 +42,7 @@ def main(steps: int = 60, alpha: float = 0.1) -> dict[str, float]:
     digits = load_data("digits").train
     sampler: DistributedSampler[int] = DistributedSampler(range(len(digits)), drop_last=True)  # deals images, not views
     data = TensorDataset(digits.images / 255, digits.labels)
-    batches = iter(DataLoader(data, IMAGES, sampler=sampler, drop_last=True))
+    batches = epoch_after_epoch(DataLoader(data, IMAGES, sampler=sampler, drop_last=True), sampler)
 
     model = dainv.AllCNNC(width=0.1, batch_norm=True).to(device)
     objective = dainv.InvarianceObjective(

@@ -38,6 +38,9 @@ class InvarianceTrainer(Trainer):
 
     def __init__(self, *args: Any, objective: dainv.InvarianceObjective, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Means over each batch, which the Trainer divides by the number of batches whose gradients it accumulates. Else
+        # it would have the model do that to the cross-entropy, and nobody would to the invariance losses.
+        self.model_accepts_loss_kwargs = False
         self.objective = objective
         self.latest: dict[str, float] = {}
 
@@ -46,10 +49,10 @@ class InvarianceTrainer(Trainer):
     ) -> Any:
         """The model's loss while evaluating; with the invariance losses while training."""
         source = inputs.pop("source")
-        task_loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        total, _, invariance = self.objective(task_loss, source)
-        self.latest = {name: float(value.detach()) for name, value in invariance.items()}
-        loss = total if model.training else task_loss
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if model.training:
+            loss, _, invariance = self.objective(loss, source)
+            self.latest = {name: float(value.detach()) for name, value in invariance.items()}
         return (loss, outputs) if return_outputs else loss
 
 

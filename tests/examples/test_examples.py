@@ -3,13 +3,14 @@
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+import dainv
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ALLCNN = [f"layer{number}" for number in range(1, 10)]
@@ -52,6 +53,43 @@ def test_the_objective_reaches_the_weights(name, tmp_path, monkeypatch):
     assert sum(with_objective.values()) < sum(without.values())
 
 
+def test_hugging_faces_trainer_accumulates_the_gradient_of_the_whole_objective(tmp_path):
+    need(("transformers", "accelerate"))
+    import transformers
+
+    example = load("huggingface_trainer")
+    torch.manual_seed(0)
+    batch = example.collate([{"pixel_values": torch.rand(3, 8, 8), "labels": torch.tensor(label)} for label in (0, 1)])
+
+    def gradient(batches):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+        model = transformers.ViTForImageClassification(
+            transformers.ViTConfig(image_size=8, patch_size=4, num_labels=2, **sizes)
+        )
+        found = []
+
+        class Look(transformers.TrainerCallback):
+            def on_pre_optimizer_step(self, *_args, **_kwargs):
+                found.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
+
+        trainer = example.InvarianceTrainer(
+            model=model,
+            args=transformers.TrainingArguments(
+                tmp_path, max_steps=1, per_device_train_batch_size=2, gradient_accumulation_steps=batches,
+                max_grad_norm=0, save_strategy="no", report_to="none", use_cpu=True,
+            ),
+            train_dataset=range(2 * batches),
+            data_collator=lambda _: dict(batch),
+            objective=dainv.InvarianceObjective(model, "vit.layers.0", alpha=0.5),
+            callbacks=[Look],
+        )  # fmt: skip
+        trainer.train()
+        return found[0]
+
+    assert torch.allclose(gradient(2), gradient(1), rtol=1e-4, atol=1e-6)
+
+
 def test_every_example_is_tested_and_listed():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names == {*HERE, "ddp"}
@@ -71,7 +109,6 @@ def test_a_script_prints_what_it_does():
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
-@pytest.mark.skipif(shutil.which("torchrun", path=Path(sys.prefix, "bin")) is None, reason="torchrun is not installed")
 def test_two_processes_agree_on_the_losses(tmp_path):
     """Statistics over all processes are the same numbers on each of them."""
     program = tmp_path / "two.py"
