@@ -1,6 +1,6 @@
 """Class-wise invariance: the groups are class labels instead of source images, and both kinds at once.
 
-Views of one image shall be represented alike (weight alpha) and, more loosely, images of one class (weight beta).
+Views of one image shall be represented alike (alpha), and so shall, in the deep layers, images of one class (beta).
 Run it with ``python examples/class_wise.py``.
 """
 

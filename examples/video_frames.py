@@ -1,7 +1,7 @@
 """Invariance over time: the frames of a video clip form a group, so that representations change slowly.
 
-No augmentation and no label says what belongs together here, only that frames follow one another, as Section 2.3 of
-the paper has it of what reaches the visual cortex. The clips are digits that drift, turn and grow.
+Frames that follow one another belong together, whatever their labels; Section 2.3 of the paper motivates its loss by
+this correlation in what reaches the visual cortex. The clips are digits that drift, turn and grow.
 Run it with ``python examples/video_frames.py``.
 """
 
