@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from dainv.errors import UserError
@@ -28,6 +31,31 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def events(records: Sequence[dict[str, Any]], *, anew: bool) -> bytes:
+    """What a file of events has of some epochs, one event each.
+
+    TensorBoard's own writer does this in a thread, which prints a trace where the disk is full.
+
+    Args:
+        records: of the epochs.
+        anew: a file begins with them, whose epochs replace those that earlier files have.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    start = SessionLog(status=SessionLog.START)
+    found = [Event(file_version="brain.Event:2"), Event(session_log=start)] if anew else []
+    for record in records:
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(record).items()]
+        found.append(Event(step=record["epoch"], summary=Summary(value=values)))
+    content = io.BytesIO()
+    for event in found:
+        event.wall_time = time.time()
+        RecordWriter(content).write(event.SerializeToString())
+    return content.getvalue()
+
+
 class TensorBoardReporter:
     """Passes everything on, and writes the epochs as TensorBoard events.
 
@@ -45,17 +73,17 @@ class TensorBoardReporter:
 
     def __init__(self, reporter: Reporter, run: RunDirectory) -> None:
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            events([], anew=True)
         except ImportError as error:
             raise UserError(f"--tensorboard: {error}; install it with: pip install 'dainv[tensorboard]'") from None
         self._reporter, self._run = reporter, run
-        self._make_writer = SummaryWriter
-        self._writer: SummaryWriter | None = None
+        self._path = run.tensorboard_path / f"events.out.tfevents.{time.time_ns()}"
+        self._begun = False
 
     def epoch(self, record: dict[str, Any]) -> None:
         """After an epoch, whose record is in metrics.jsonl already."""
         self._reporter.epoch(record)
-        self._write(self._run.metrics() if self._writer is None else [record])
+        self._write([record] if self._begun else self._run.metrics())
 
     def step(self, step: int, total_steps: int, epoch: int, loss: float, images_per_second: float) -> None:
         """Passed on."""
@@ -67,19 +95,14 @@ class TensorBoardReporter:
 
     def close(self) -> None:
         """The run is done. One that was done before it was asked for curves gets them now."""
-        if self._writer is None:
+        if not self._begun:
             self._write(self._run.metrics())
-        if self._writer is not None:
-            self._writer.close()
 
-    def _write(self, records: list[dict[str, Any]]) -> None:
+    def _write(self, records: Sequence[dict[str, Any]]) -> None:
         try:
-            if self._writer is None:
-                # What was written before is purged from step 0 on, an epoch being TensorBoard's step.
-                self._writer = self._make_writer(str(self._run.tensorboard_path), purge_step=0)
-            for record in records:
-                for name, value in scalars(record).items():
-                    self._writer.add_scalar(name, value, record["epoch"])
-            self._writer.flush()
+            self._path.parent.mkdir(exist_ok=True)
+            with open(self._path, "ab") as file:
+                file.write(events(records, anew=not self._begun))
         except OSError as error:
-            raise UserError(f"{self._run.tensorboard_path}: cannot be written ({error})") from None
+            raise UserError(f"{self._path.parent}: cannot be written ({error})") from None
+        self._begun = True
