@@ -16,7 +16,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UserError: no such device here.
     """
-    if name == "auto":
+    if name == "auto" or (name == "cuda" and torch.cuda.is_available()):  # without taking memory of the first GPU
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed
-from torch.nn import functional
 
 from dainv.errors import UserError
 
@@ -108,26 +107,6 @@ class Ranks:
         """Whether any process says so; waits for the device."""
         return bool(self.sum_(torch.tensor(int(flag), device=self.device)))
 
-    def broadcast_(self, tensor: Tensor) -> Tensor:
-        """Overwrite the tensor with that of rank 0."""
-        if self.group is not None:
-            distributed.broadcast(tensor, 0, group=self.group)
-        return tensor
-
-    def gather(self, tensor: Tensor, dim: int = 0) -> Tensor:
-        """The tensors of all processes joined along a dimension, in which alone they may differ, in order of rank."""
-        if self.group is None:
-            return tensor
-        rows = tensor.movedim(dim, 0).contiguous()
-        lengths = torch.tensor([len(rows)] * self.size, device=self.device)
-        distributed.all_gather(list(lengths.split(1)), lengths[:1].clone(), group=self.group)
-        longest = int(lengths.max())
-        padded = functional.pad(rows, [0] * (2 * rows.ndim - 1) + [longest - len(rows)])
-        everyone = padded.new_empty(self.size, *padded.shape)
-        distributed.all_gather(list(everyone.unbind()), padded, group=self.group)
-        parts = [part[:length] for part, length in zip(everyone, lengths.tolist(), strict=True)]
-        return torch.cat(parts).movedim(0, dim)
-
     def barrier(self) -> None:
         """Wait until all processes are here."""
         self.any(False)
@@ -149,7 +128,9 @@ class Ranks:
         Raises:
             UserError: another process is gone, or has not answered in time.
         """
-        self.close()
+        # nccl takes its leave together: who fails alone would wait there for the others, and never say why.
+        if error is None or self.device.type == "cpu":
+            self.close()
         if self.group is not None and isinstance(error, RuntimeError) and _is_lost(error):
             raise UserError(
                 f"rank {self.rank} of {self.size} stops: another process has ended or does not answer; "

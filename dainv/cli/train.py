@@ -166,6 +166,7 @@ def train(
             if ranks.is_main:
                 with suppress(OSError):  # the terminal may be what is gone
                     click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
+            ranks.close()  # this is no error: all of them are here
             ctx.exit(130)
         if ranks.is_main:
             say(console, Text(f"run directory: {run.path}"))

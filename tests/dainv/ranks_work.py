@@ -108,13 +108,10 @@ def parallel(ranks: Ranks, _ask: str) -> dict[str, Any]:
 
 
 def methods(ranks: Ranks) -> dict[str, Any]:
-    own = torch.arange(2.0 * (ranks.rank + 1)).view(2, -1) + 10 * ranks.rank
     ranks.barrier()
     return {
         "sum": ranks.sum_(torch.tensor([1.0, ranks.rank])),
         "any": [ranks.any(ranks.rank == 1), ranks.any(False)],
-        "broadcast": ranks.broadcast_(torch.tensor([7.0 + ranks.rank])),
-        "gather": ranks.gather(own, dim=1),
         "share": [ranks.share(IMAGES).start, ranks.share(IMAGES).stop],
     }
 
