@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from dainv.errors import UserError
+from dainv.training.algorithms import naming_what_is_not_deterministic
 from dainv.training.captured import CapturedStep, CaptureError
 from dainv.training.usage import PhaseClock
 from dainv.training.views import Views
@@ -61,6 +62,7 @@ class TrainingStep:
         self._captured = None
 
     @torch.no_grad()
+    @naming_what_is_not_deterministic()
     def look(self, images: Tensor, labels: Tensor) -> Tensor:
         """The row of losses of a batch, without an update."""
         row: Tensor = self._losses(*self.views(images, labels))[1]
@@ -83,6 +85,7 @@ class TrainingStep:
         assert self._captured is not None
         return self._captured(images, labels)
 
+    @naming_what_is_not_deterministic()
     def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         with self._clock.step_phase("data"):
             views, labels = self.views(images, labels)

@@ -258,3 +258,11 @@ def test_before_any_update_a_network_is_looked_at_as_it_trains(tmp_path, tiny):
 def test_layers_inside_a_checkpoint_are_refused_in_one_line(tmp_path, tiny):
     with pytest.raises(UserError, match=r"inside a torch\.utils\.checkpoint; choose layers outside"):
         run(tmp_path, tiny, model="training_runs:CheckpointedNetwork", layers=("first.relu",), width=1.0, steps=1)
+
+
+def test_what_cannot_be_deterministic_is_named_in_one_line(tmp_path, tiny):
+    options = {"model": "training_runs:network_by_chance", "layers": ("*.relu",), "width": 1.0, "steps": 1}
+    with pytest.raises(UserError, match=r"^--deterministic: put_ does not have a deterministic implementation here;"):
+        run(tmp_path, tiny, **options)
+    torch.use_deterministic_algorithms(False)
+    run(tmp_path, tiny, "other", deterministic=False, **options)
