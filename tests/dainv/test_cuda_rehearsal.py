@@ -19,6 +19,7 @@ from dainv.models.allcnn import AllCNNC
 from dainv.models.tapped import TappedNetwork
 from dainv.objective import _vector, layer_weights, weigh
 from dainv.training.losses import StepLosses
+from dainv.training.optimizer import capturable_sgd, set_learning_rate
 from dainv_kernels import Groups, closed_form, registration
 
 pytest.importorskip("torch", minversion="2.11", reason="older ones ask for a driver even where nothing is computed")
@@ -149,3 +150,24 @@ def test_losses_are_weighed_by_numbers_that_are_there_already() -> None:
     weigh(task, losses, weights)  # as a step before the recording does
     with recording():
         assert weigh(task, losses, weights).total.device == CUDA
+
+
+@pytest.mark.usefixtures("fake")
+def test_clipping_and_the_optimizer_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the kernel that writes the parameters, of which torch knows no shapes."""
+    rates: list[Tensor] = []
+    monkeypatch.setattr(torch, "_fused_sgd_", lambda *_lists, lr, **_options: rates.append(lr))
+    with CUDA:
+        network = AllCNNC(width=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Tensor, "__lt__", lambda *_: False)  # torch asks once whether the learning rate is negative
+        optimizer = capturable_sgd(network, 0.01, 0.9, weight_decay=1e-4)
+    for parameter in network.parameters():
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()  # as one before the recording does: it makes the momentum
+    with recording():
+        set_learning_rate(optimizer, 0.001)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+    assert rates[0] is rates[1]
+    assert rates[0].device == CUDA
