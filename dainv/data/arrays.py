@@ -29,12 +29,10 @@ def load_npz(path: Path) -> ImageData:
             classes = tuple(str(name) for name in archive["classes"]) if "classes" in archive else ()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of zip archives, their compression or the arrays inside: any of dozens
         raise UserError(f"{path}: not a readable .npz file ({error})") from None
-    except Exception as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: damaged ({error})") from None
     splits = []
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]

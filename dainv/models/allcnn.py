@@ -58,10 +58,16 @@ class AllCNNC(nn.Module):
         in_channels: channels of the images.
         batch_norm: normalise after every convolution, as the released configuration does and the paper does not say.
         width: factor on the number of channels of the first eight layers, for quick experiments; 1 is the paper's.
+
+    Raises:
+        ValueError: an argument that is not positive.
     """
 
     def __init__(self, n_classes: int = 10, in_channels: int = 3, batch_norm: bool = False, width: float = 1.0) -> None:
         super().__init__()
+        for name, value in (("n_classes", n_classes), ("in_channels", in_channels), ("width", width)):
+            if value <= 0:
+                raise ValueError(f"{name}: expected a positive number, got {value}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels = in_channels
         for number, (outputs, kernel, stride) in enumerate(_LAYERS, start=1):
@@ -99,9 +105,7 @@ class AllCNNC(nn.Module):
         *,
         layers: Sequence[str] | None = None,
         fused: bool = True,
-        normalization: str = "pairs",
-        backend: str = "auto",
-        process_group: Any = None,
+        **options: Any,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits, and the invariance loss of every layer (Eq. 3), taken as soon as the layer is done.
 
@@ -114,13 +118,8 @@ class AllCNNC(nn.Module):
             weights: of the layers in Eq. 4; one of weight 0 is measured without gradient.
             layers: names of those layers; all nine if not given.
             fused: take each loss in one operation with the layer's ReLU, on a GPU with its bias too.
-            normalization: see :func:`dainv_kernels.invariance_loss`.
-            backend: see :func:`dainv_kernels.invariance_loss`.
-            process_group: ranks whose batches make up one, see :func:`dainv_kernels.invariance_loss`.
+            options: of :func:`dainv_kernels.invariance_loss`.
         """
-        options: dict[str, Any] = {"normalization": normalization, "backend": backend}
-        if process_group is not None:
-            options["process_group"] = process_group
         weight_of = dict(zip(self.layer_names if layers is None else layers, weights, strict=True))
         losses = {}
         x = images

@@ -50,19 +50,14 @@ def load_model(
         UserError: nothing of that name, or weights that do not fit.
     """
     path = Path(spec)
-    if path.is_dir():
-        network = model_from_run(RunDirectory.open(path, checkpoint))
-    elif _is_program(path):
-        network = load_program(path)
-    else:
-        pretrained = weights == PRETRAINED
-        size = _pair(image_size)
-        return _with_weights(
-            build(Request(spec, n_classes, in_channels, size, batch_norm, width, pretrained)),
-            None if pretrained else weights,
-        )
-    if weights is not None:
-        raise UserError(f"weights {weights}: {spec} has its own")
+    if path.is_dir() or _is_program(path):
+        if weights is not None:
+            raise UserError(f"weights {weights}: {spec} has its own")
+        return model_from_run(RunDirectory.open(path, checkpoint)) if path.is_dir() else load_program(path)
+    pretrained = weights == PRETRAINED
+    network = build(Request(spec, n_classes, in_channels, _pair(image_size), batch_norm, width, pretrained))
+    if weights is not None and not pretrained:
+        load_weights(network, weights)
     return network
 
 
@@ -171,9 +166,8 @@ def layers_of(spec: str, network: nn.Module) -> list[str]:
     Raises:
         UserError: none are known.
     """
-    if Path(spec).is_dir():
-        return list(RunDirectory.open(spec).config["layers"])
-    return default_layers(network)
+    config = _run_config(spec)
+    return list(config["layers"]) if config else default_layers(network)
 
 
 def load_images(
@@ -190,7 +184,7 @@ def load_images(
     Raises:
         UserError: data that cannot be loaded; or none given, and the model is no run directory.
     """
-    settings = RunDirectory.open(spec).config["settings"] if Path(spec).is_dir() else {}
+    settings = _run_config(spec).get("settings", {})
     if data is None and not settings:
         raise UserError(f"{spec}: say which images with --data; only a run directory knows its own")
     return load_again(settings, data, data_root, image_size, test_only=True)
@@ -198,7 +192,8 @@ def load_images(
 
 def image_shape_of(spec: str, image_size: int | None = None, channels: int | None = None) -> tuple[int, int, int]:
     """(C, H, W) of images to try a model with: as given, else those a run was trained on, else 3 x 32 x 32."""
-    shape = RunDirectory.open(spec).config["data"]["image_shape"] if Path(spec).is_dir() else (3, 32, 32)
+    config = _run_config(spec)
+    shape = config["data"]["image_shape"] if config else (3, 32, 32)
     height, width = shape[1:] if image_size is None else (image_size, image_size)
     return (shape[0] if channels is None else channels), height, width
 
@@ -219,16 +214,15 @@ def model_to_train(spec: str, description: dict[str, Any], weights: str | None =
         n_classes=description["n_classes"],
         in_channels=description["in_channels"],
         image_size=tuple(description["image_size"]),
-        batch_norm=False if Path(spec).is_dir() else description["batch_norm"],
-        width=1.0 if Path(spec).is_dir() else description["width"],
+        batch_norm=description["batch_norm"],
+        width=description["width"],
         weights=weights,
     )
 
 
-def _with_weights(network: nn.Module, weights: str | None) -> nn.Module:
-    if weights is not None:
-        load_weights(network, weights)
-    return network
+def _run_config(spec: str) -> dict[str, Any]:
+    """Of a run directory; empty for anything else."""
+    return RunDirectory.open(spec).config if Path(spec).is_dir() else {}
 
 
 def _is_program(path: Path) -> bool:

@@ -65,9 +65,7 @@ class TappedNetwork(nn.Module):
         weights: Sequence[float],
         *,
         fused: bool = True,
-        normalization: str = "pairs",
-        backend: str = "auto",
-        process_group: Any = None,
+        **options: Any,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits, and the invariance loss of every tapped layer (Eq. 3).
 
@@ -76,17 +74,12 @@ class TappedNetwork(nn.Module):
             groups: which of them show the same image.
             weights: of the layers in Eq. 4; one of weight 0 is measured without gradient.
             fused: take the loss of a tapped ``nn.ReLU`` in one operation with it.
-            normalization: see :func:`dainv_kernels.invariance_loss`.
-            backend: see :func:`dainv_kernels.invariance_loss`.
-            process_group: ranks whose batches make up one, see :func:`dainv_kernels.invariance_loss`.
+            options: of :func:`dainv_kernels.invariance_loss`.
 
         Raises:
             UserError: a layer did not run, ran without gradients or does not put out a tensor, its output was
                 overwritten by what comes after it, or the network puts out no logits.
         """
-        options: dict[str, Any] = {"normalization": normalization, "backend": backend}
-        if process_group is not None:
-            options["process_group"] = process_group
         network = self.network
         if self._itself and isinstance(network, AllCNNC):
             return network.forward_losses(images, groups, weights, layers=self.layer_names, fused=fused, **options)

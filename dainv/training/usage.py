@@ -17,11 +17,13 @@ class PhaseClock:
 
     Args:
         device: that computes.
-        seconds: spent before, where the epoch was interrupted.
+
+    Attributes:
+        seconds: spent in each phase so far.
     """
 
-    def __init__(self, device: torch.device, seconds: dict[str, float] | None = None) -> None:
-        self.seconds = dict(seconds or {})
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
         self._times_steps = device.type == "cpu"
 
     def restart(self, seconds: dict[str, float] | None = None) -> None:
