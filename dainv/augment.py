@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dainv.errors import UserError
+from dainv.image_checks import check_form
 
 PARAMETERS = (
     "rotation",  # degrees
@@ -38,6 +39,7 @@ TRANSFORMATIONS = {
     "brightness": ("brightness",),
     "contrast": ("contrast",),
 }  # what a scheme is made of, and the parameters of each
+INTERPOLATIONS = ("bilinear", "nearest")
 _SIGNED = ("zoom", "brightness", "contrast")  # up and down are two things, left and right are one
 
 
@@ -59,6 +61,15 @@ class Augmentation:
     draw: str = "normal"
     interpolation: str = "bilinear"
     off_centre: bool = False
+
+    def __post_init__(self) -> None:
+        """Reject a way to interpolate that the warp does not have.
+
+        Raises:
+            UserError: names those that it has.
+        """
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
 
     def alone(self, transformation: str) -> Augmentation:
         """One transformation of the scheme, at the scheme's range and draw; flips always flip.
@@ -146,10 +157,7 @@ class Augmentation:
         Raises:
             ValueError: images of another rank or dtype.
         """
-        if images.ndim != 4 or not images.is_floating_point():
-            raise ValueError(
-                f"images: expected float images of shape (n, C, H, W), got {images.dtype} {tuple(images.shape)}"
-            )
+        check_form(images)
         if not self.ranges:
             return images
         return self.apply(images, self.parameters(len(images), generator, images.device))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dainv.errors import UserError
 from dainv.names import SCHEMES
-from dainv.taps import Taps, match_layers
+from dainv.taps import Taps, match_layers, uncompiled
 from dainv_kernels import Groups, invariance_loss
+from dainv_kernels.backends import BACKENDS
 from dainv_kernels.groups import NORMALIZATIONS
 
 if TYPE_CHECKING:  # not every build of torch has it
@@ -148,6 +149,14 @@ def _vector(values: tuple[float, ...], dtype: torch.dtype, device: torch.device)
         return torch.tensor(values, dtype=dtype, device=device)
 
 
+def _without_gradient(layers: list[str]) -> str:
+    return (
+        f"the invariance losses of {layers} have no gradient: the layers' latest forward pass ran without (an "
+        "evaluation between the training forward pass and the objective, torch.no_grad, a reentrant checkpoint), or "
+        "all that leads to them is frozen"
+    )
+
+
 class InvarianceObjective:
     """Adds data augmentation invariance to the training of any model.
 
@@ -177,6 +186,7 @@ class InvarianceObjective:
 
     Raises:
         UserError: a pattern matches no layer, or there is none.
+        TypeError: the model is no module.
         ValueError: another argument outside its range.
 
     Example:
@@ -208,7 +218,9 @@ class InvarianceObjective:
             raise ValueError(f"normalization: expected one of {NORMALIZATIONS}, got {normalization!r}")
         if not layers:
             raise UserError("layers: expected at least one name or pattern, got none")
-        model = getattr(model, "_orig_mod", model)  # what torch.compile made runs the layers of the model in it
+        if backend != "auto" and backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {('auto', *BACKENDS)}, got {backend!r}")
+        model = uncompiled(model)
         self.layers = match_layers(model, layers)
         self.weights = layer_weights(len(self.layers), alpha, spread, scheme)
         self.alpha = alpha
@@ -221,6 +233,11 @@ class InvarianceObjective:
 
     def _on_output(self, name: str, output: Tensor) -> Tensor:
         """The layer's loss, if it can be taken now; else its output, to take it of later."""
+        if not output.is_floating_point() or output.ndim < 2:
+            raise UserError(
+                f"layer {name!r} puts out {output.dtype} {tuple(output.shape)}; expected floating-point activations "
+                "(B, ...); choose others"
+            )
         self._differentiable[name] = torch.is_grad_enabled()
         if self.groups is None or not torch.is_grad_enabled():
             return output
@@ -248,17 +265,13 @@ class InvarianceObjective:
             RuntimeError: a layer has not run since the last call, or the task loss has a gradient and a layer ran
                 without, or all losses are without.
         """
+        trains = bool(self.alpha) and isinstance(task_loss, Tensor) and task_loss.requires_grad
+        if trains and (without := [name for name, had in self._differentiable.items() if not had]):
+            raise RuntimeError(_without_gradient(without))
         losses = self._take(groups)
-        objective = weigh(task_loss, losses, self.weights)
-        if self.alpha and task_loss.requires_grad:
-            without = [name for name in losses if not self._differentiable[name]]
-            if without or not any(loss.requires_grad for loss in losses.values()):
-                raise RuntimeError(
-                    f"the invariance losses of {without or list(losses)} have no gradient: the layers' latest forward "
-                    "pass ran without (an evaluation between the training forward pass and the objective, "
-                    "torch.no_grad, a reentrant checkpoint), or all that leads to them is frozen"
-                )
-        return objective
+        if trains and not any(loss.requires_grad for loss in losses.values()):
+            raise RuntimeError(_without_gradient(list(losses)))
+        return weigh(task_loss, losses, self.weights)
 
     def _take(self, groups: Tensor | Groups | None) -> dict[str, Tensor]:
         """The losses of the model's latest forward pass, in the order in which the layers ran."""

@@ -18,6 +18,18 @@ OVERWRITTEN = (
 )
 
 
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module whose layers run; of one that ``torch.compile`` has made, that which it was made of.
+
+    Raises:
+        TypeError: it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    inner: nn.Module = getattr(model, "_orig_mod", model)
+    return inner
+
+
 def match_layers(model: nn.Module, patterns: str | Sequence[str]) -> list[str]:
     """Names of the modules that match, in the order of ``model.named_modules()``.
 
@@ -76,14 +88,20 @@ class Taps:
         modules = dict(model.named_modules())
         self.names = list(names)
         self._on_output = on_output
-        self._kept: dict[str, tuple[Tensor, int | None]] = {}  # with the number of times it had been written to
+        # what is kept, what must stay as it is for that, and the number of times that had been written to
+        self._kept: dict[str, tuple[Tensor, Tensor, int | None]] = {}
         self._handles = [modules[name].register_forward_hook(_Tap(self, name)) for name in self.names]
 
     def listen(self, name: str, output: object) -> None:
         """Keep what a layer put out, or what ``on_output`` makes of it."""
-        kept = self._on_output(name, tensor_output(name, output))
+        tensor = tensor_output(name, output)
+        if version_of(tensor) is None:  # an operation in place that comes after would not be noticed
+            tensor = tensor.clone()
+        kept = self._on_output(name, tensor)
         self._kept.pop(name, None)  # known by its last output, in place as well
-        self._kept[name] = kept, version_of(kept)
+        # The backward pass of a loss reads the output that the loss was taken of.
+        read = tensor.detach() if kept.requires_grad else kept
+        self._kept[name] = kept, read, version_of(read)
 
     def take(self) -> dict[str, Tensor]:
         """The outputs in the order in which the layers ran; forgets them, so that no activation outlives its step.
@@ -96,10 +114,10 @@ class Taps:
         if missing:
             raise RuntimeError(f"layers {missing} have not run: call the model before asking for its activations")
         kept, self._kept = self._kept, {}
-        for name, (output, version) in kept.items():
-            if version is not None and version_of(output) not in (None, version):
+        for name, (_, read, version) in kept.items():
+            if version is not None and version_of(read) not in (None, version):
                 raise UserError(f"layer {name!r}: {OVERWRITTEN}")
-        return {name: output for name, (output, _) in kept.items()}
+        return {name: output for name, (output, _, _) in kept.items()}
 
     def remove(self) -> None:
         """Stop listening."""

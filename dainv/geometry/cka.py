@@ -18,6 +18,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from dainv.errors import UserError
+from dainv.image_checks import check_images
 from dainv.scores.listening import Prepare, listening
 from dainv.scores.sums import in_float32, rounding
 
@@ -76,9 +77,11 @@ def linear_cka(
 
     Raises:
         UserError: fewer than 4 images, no layer matches, or a model does not take such images.
+        ValueError: images not float in [0, 1].
     """
     if batch_size < SMALLEST_BATCH:
         raise UserError(f"batch_size: expected at least {SMALLEST_BATCH}, got {batch_size}")
+    check_images(images)
     if len(images) < SMALLEST_BATCH:
         raise UserError(f"images: linear CKA compares at least {SMALLEST_BATCH}, got {len(images)}")
     batches = list(_batches(len(images), batch_size, seed))

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from dainv.errors import UserError
+from dainv.image_checks import check_images
 from dainv.runs import write_atomically
 from dainv.scores.listening import Listener, Prepare, listening
 from dainv_kernels import pairwise_mse
@@ -85,7 +86,9 @@ def rdms(
 
     Raises:
         UserError: fewer than 2 images, no layer matches, or the model does not take such images.
+        ValueError: images not float in [0, 1].
     """
+    check_images(images)
     if len(images) < 2:
         raise UserError(f"images: expected at least 2 to compare, got {len(images)}")
     found: dict[str, np.ndarray] = {}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dainv.errors import UserError
+from dainv.errors import UserError, is_lack_of_memory
 from dainv.models.foreign import first_line
 from dainv.models.outputs import logits_of
 from dainv.taps import OVERWRITTEN, evaluating, match_layers, version_of
@@ -114,6 +114,8 @@ def _try(model: nn.Module, names: Sequence[str], image_shape: tuple[int, int, in
     except UserError:
         raise
     except Exception as error:  # whatever a model of anyone's does with an image it was not made for
+        if is_lack_of_memory(error):
+            raise
         shape = " x ".join(map(str, image_shape))
         raise UserError(f"the model does not accept images of {shape}: {first_line(error)}") from error
     finally:

@@ -15,9 +15,10 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from dainv.image_checks import RangeCheck, check_form
 from dainv.ranks import Ranks
 from dainv.scores.classes import ClassSums
-from dainv.scores.images import ImageSource, RangeCheck, check_form, parts, placed
+from dainv.scores.images import ImageSource, parts, placed
 from dainv.scores.listening import Listener
 from dainv.scores.partial import Partial, PartialFile
 from dainv.scores.sums import Centre, column_sums, squared_distances
@@ -141,7 +142,7 @@ class Engine:
         if batch.device.type == "cpu":
             check = RangeCheck(batch.device)
             check.add(batch)
-            _refuse(check)
+            check.refuse()
         else:
             self._range.add(batch.to(self._device))
         return placed(batch, self._device)
@@ -189,7 +190,7 @@ class Engine:
                 state.tensors[f"sum/{layer}"] += sums
             self._advance(len(batch))
             self._finished(batch)
-        _refuse(self._range)
+        self._range.refuse()
         if self._file is not None and self._ranks.size > 1:
             self._file.save(state, now=True)  # the others may take long to come here, or never do
         offsets = {}
@@ -240,7 +241,7 @@ class Engine:
                     column += 1
             del original
             self._finished(batch)
-        _refuse(self._range)
+        self._range.refuse()
         return self._joined(draws, classes, variances)
 
     def _keep(self, layer: str, rows: Tensor) -> Tensor:
@@ -308,11 +309,6 @@ class Engine:
         return bool(to_mean.mean() <= self._listener.roundings[layer] ** 2 * square)
 
 
-def _refuse(check: RangeCheck) -> None:
-    if came := check.outside():
-        raise ValueError(f"images: expected values in [0, 1], got {came}")
-
-
 def _left_range(draw: Draws) -> str | None:
     came = draw.outside()
-    return None if came is None else f"transform {draw.transformation.name} left [0, 1]: {came}; scored as it is"
+    return None if came is None else f"{draw.transformation.title} left [0, 1]: {came}; scored as it is"

@@ -20,6 +20,8 @@ from torch.utils.data import (
 )
 
 from dainv.data import ImageSplit, StreamedSplit
+from dainv.image_checks import check_form
+from dainv.models.foreign import first_line
 
 
 class ImageSource(Protocol):
@@ -77,7 +79,14 @@ class _OfDataset:
         return len(self.order)
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        for batch in DataLoader(Subset(self.dataset, self.order[start:stop]), batch_size=size):
+        batches = iter(DataLoader(Subset(self.dataset, self.order[start:stop]), batch_size=size))
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise ValueError(f"images: expected a data set of tensors of one size: {first_line(error)}") from error
             yield _images_of(batch)
 
 
@@ -159,41 +168,6 @@ def _check_order(loader: DataLoader[Any]) -> None:
         raise ValueError("images: the loader has a sampler of its own; expected each image once: give it a Subset")
 
 
-def check_form(images: Tensor) -> None:
-    """Whether these are images.
-
-    Raises:
-        ValueError: another shape or dtype.
-    """
-    if images.ndim != 4 or not images.is_floating_point():
-        raise ValueError(
-            f"images: expected float images of shape (N, C, H, W), got {images.dtype} {tuple(images.shape)}"
-        )
-
-
 def placed(batch: Tensor, device: torch.device) -> Tensor:
     """A batch on a device, channels innermost, the layout in which convolutions are fastest."""
     return batch.to(device).contiguous(memory_format=torch.channels_last)
-
-
-class RangeCheck:
-    """Lowest and highest value of many batches, kept on their device: looking at each would make the host wait for it.
-
-    Args:
-        device: of the batches.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._ends = torch.tensor([0.0, 1.0], device=device)
-
-    def add(self, batch: Tensor) -> None:
-        """Take a batch into account."""
-        low, high = batch.aminmax()
-        self._ends = torch.stack([torch.minimum(self._ends[0], low), torch.maximum(self._ends[1], high)]).float()
-
-    def outside(self, tolerance: float = 0.0) -> str | None:
-        """None where all was in [0, 1]; else what came."""
-        low, high = self._ends.tolist()
-        if low >= -tolerance and high <= 1 + tolerance:
-            return None
-        return f"{low:.3g} to {high:.3g}"

@@ -11,11 +11,11 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from dainv.errors import UserError
+from dainv.errors import UserError, is_lack_of_memory
 from dainv.models.foreign import first_line
 from dainv.scores.images import placed
 from dainv.scores.sums import rounding
-from dainv.taps import Taps, evaluating, match_layers, version_of
+from dainv.taps import Taps, evaluating, match_layers, uncompiled, version_of
 
 INPUT = "input"  # the pixels, as a layer
 
@@ -90,12 +90,16 @@ class Listener:
         return {name: form.rounding for name, form in self._forms.items()}
 
     def _forward(self, batch: Tensor) -> None:
-        x = batch if self._prepare is None else self._prepare(batch)
+        x = batch.clone()  # the network may write over what it is given
+        if self._prepare is not None:
+            x = self._prepare(x)
         try:
             self._model(x.to(self._dtype))
-        except (torch.OutOfMemoryError, MemoryError, UserError):
+        except UserError:
             raise
         except Exception as error:  # whatever a model raises at images that it is not made for
+            if is_lack_of_memory(error):
+                raise
             shape = tuple(batch.shape[1:])
             raise UserError(f"the model does not accept images of shape {shape}: {first_line(error)}") from error
 
@@ -142,6 +146,11 @@ class Listener:
         self._left[name] -= 1
         if self._left[name] > 0:
             return output.new_empty(0)
+        rows = self._rows(name, output)
+        kept = self._reduce(name, rows)
+        return kept.clone() if self._forms[name].overwritten and kept is rows else kept
+
+    def _rows(self, name: str, output: Tensor) -> Tensor:
         form = self._forms[name]
         rows = form.rows(output)
         if rows.shape[1] != form.dimension:
@@ -149,8 +158,7 @@ class Listener:
                 f"layer {name!r} put out {form.dimension} features an image before and {rows.shape[1]} now; "
                 "a score compares images of one size"
             )
-        kept = self._reduce(name, rows)
-        return kept.clone() if form.overwritten and kept is rows else kept
+        return rows
 
     def run(self, batch: Tensor, reduce: Reduce) -> dict[str, Tensor]:
         """One forward pass.
@@ -168,7 +176,7 @@ class Listener:
         assert self._taps is not None, "probe first"
         self._reduce, self._left = reduce, self._calls.copy()
         batch = placed(batch, self.device)
-        pixels = reduce(INPUT, self._forms[INPUT].rows(batch))
+        pixels = reduce(INPUT, self._rows(INPUT, batch))
         try:
             self._forward(batch)
         finally:
@@ -200,7 +208,9 @@ def listening(
 
     Raises:
         UserError: no layer matches.
+        TypeError: the model is no module.
     """
+    model = uncompiled(model)
     was_on = next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))
     listener = Listener(model, layers, was_on if device is None else torch.device(device), prepare)
     try:

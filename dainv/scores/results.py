@@ -150,6 +150,7 @@ class NetworkScores:
                 by_class = 1 - within / (counts - 1.0) / total
                 overall = 1 - (counts * within).sum() / (counts * (counts - 1.0)).sum() / total
             by_class[counts < 2] = np.nan
+            overall = overall if (counts > 1).any() else np.nan
             result[layer] = ClassInvariance(by_class, float(overall))
         return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -137,12 +138,22 @@ def score_network(
     """
     if not transforms:
         raise ValueError("transforms: expected at least one")
-    counts = {name: repeats if isinstance(repeats, int) else repeats[name] for name in transforms}
+    for name, transform in transforms.items():
+        if not callable(transform):
+            raise ValueError(
+                f"{name}: expected a callable from images to images, such as dainv.augmentation('half-extremes'), "
+                f"got {transform!r}"
+            )
+    counts: dict[str, int] = {}
     least = 2 if variances else 1
-    for name, count in counts.items():
+    for name in transforms:
+        count = repeats.get(name) if isinstance(repeats, Mapping) else repeats
+        if not isinstance(count, Integral):
+            raise ValueError(f"repeats: expected a whole number, got {count!r} for {name}")
         if count < least:
             what = "a variance over them needs" if variances else "expected"
             raise ValueError(f"repeats: {what} at least {least}, got {count} for {name}")
+        counts[name] = int(count)
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     classes, order, known = None, None, None

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from dainv.augment import Augmentation
-from dainv.errors import UserError
+from dainv.errors import UserError, is_lack_of_memory
+from dainv.image_checks import RangeCheck
 from dainv.models.foreign import blame
-from dainv.scores.images import RangeCheck, placed
+from dainv.scores.images import placed
 
 Transform = Callable[[Tensor], Tensor]
-_ROUNDING = 1e-4  # what interpolation may do beyond [0, 1]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Transformation:
     name: str
     transform: Transform
     repeats: int
+
+    @property
+    def title(self) -> str:
+        """In a message; the only one of ``invariance_scores`` has no name of its own."""
+        return self.name if self.name == "transform" else f"transform {self.name}"
 
 
 class Draws:
@@ -82,15 +87,13 @@ class Draws:
             return placed(transform.apply(batch, self._parameters[repeat][start : start + len(batch)]), self._device)
         with _seeded((self._seed, repeat, first_index), self._device):
             out = self._transformed(batch.clone())  # it may work in place
-        name = self.transformation.name
+        what = self.transformation.title
         if not isinstance(out, Tensor):
-            raise ValueError(f"transform {name}: expected a tensor back, got {type(out).__name__}")
+            raise ValueError(f"{what}: expected a tensor back, got {type(out).__name__}")
         if out.shape != batch.shape:
-            raise ValueError(
-                f"transform {name}: expected the shape it was given, {tuple(batch.shape)}, got {tuple(out.shape)}"
-            )
+            raise ValueError(f"{what}: expected the shape it was given, {tuple(batch.shape)}, got {tuple(out.shape)}")
         if out.dtype != batch.dtype:
-            raise ValueError(f"transform {name}: expected the dtype it was given, {batch.dtype}, got {out.dtype}")
+            raise ValueError(f"{what}: expected the dtype it was given, {batch.dtype}, got {out.dtype}")
         out = placed(out, self._device)
         self._range.add(out)
         return out
@@ -98,14 +101,14 @@ class Draws:
     def _transformed(self, batch: Tensor) -> Any:
         try:
             return self.transformation.transform(batch)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
         except Exception as error:  # the user's code
-            raise UserError(f"transform {self.transformation.name}: {blame(error)}") from error
+            if is_lack_of_memory(error):
+                raise
+            raise UserError(f"{self.transformation.title}: {blame(error)}") from error
 
     def outside(self) -> str | None:
         """None where all images stayed in [0, 1] so far; else what came."""
-        return self._range.outside(_ROUNDING)
+        return self._range.outside()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class ControlBatch(NamedTuple):
         """Eq. 3 of each layer in eval mode."""
         with evaluating(tapped):
             weights = [0.0] * len(tapped.layer_names)
-            _, losses = tapped.forward_losses(self.views, self.groups, weights, **self.options)
+            _, losses = tapped.forward_losses(self.views.clone(), self.groups, weights, **self.options)
         return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
 
 

@@ -171,7 +171,7 @@ def test_equal_schemes_have_one_hash():
 def test_unknown_scheme_and_wrong_images_are_refused():
     with pytest.raises(dainv.UserError, match="heavier"):
         dainv.augmentation("heavy")
-    with pytest.raises(ValueError, match=r"\(n, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\)"):
         dainv.augmentation("heavier")(torch.rand(3, 32, 32))
 
 

@@ -182,6 +182,31 @@ def test_what_cannot_be_compared_is_said_in_a_line(model, arguments, says):
         linear_cka(model, **{"layers": "layer*", **arguments})
 
 
+@pytest.mark.parametrize("measure", [rdms, linear_cka])
+def test_images_are_those_that_scores_are_of(model, images, measure):
+    outside, missing = images.clone(), images.clone()
+    outside[0, 0, 0, 0], missing[0, 0, 0, 0] = 255, float("nan")
+    for wrong in (outside, missing, (images * 255).byte(), images[0], images.numpy(), [images]):
+        with pytest.raises(ValueError, match="images: expected"):
+            measure(model, wrong, layers="layer1")
+
+
+@pytest.mark.parametrize("measure", [rdms, linear_cka])
+def test_a_network_that_writes_over_its_input_leaves_the_images_as_they_are(images, measure):
+    class WritesOverItsInput(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return self.inner(x.mul_(2))
+
+    given = images.contiguous(memory_format=torch.channels_last)
+    before = given.clone()
+    measure(WritesOverItsInput(), given, layers="inner", batch_size=4)
+    assert torch.equal(given, before)
+
+
 def test_layers_count_as_they_were_put_out_whatever_the_networks_precision():
     """Half precision, and a ReLU that writes over the output of the layer before it."""
     torch.manual_seed(0)
