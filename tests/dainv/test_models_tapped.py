@@ -10,6 +10,7 @@ from dainv.models.outputs import logits_of
 from dainv.models.tapped import TappedNetwork
 from dainv.objective import combine, weigh
 from dainv.taps import Taps
+from dainv.training.control import ControlBatch
 
 GROUPS = Groups.consecutive(4, 2)
 
@@ -210,3 +211,18 @@ def test_layers_that_run_without_gradients_are_refused_unless_they_are_only_meas
         with torch.set_grad_enabled(grad):
             _, losses = tapped.forward_losses(images().float().requires_grad_(grad), GROUPS, weights)
         assert [loss.requires_grad for loss in losses.values()] == [grad, False]
+
+
+def test_the_control_batch_stays_the_same_for_a_network_that_writes_over_its_input():
+    class WritesOverItsInput(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = small_network()
+
+        def forward(self, x):
+            return self.inner(x.mul_(0.5).sub_(0.2))
+
+    control = ControlBatch(images(), GROUPS, {})
+    tapped = TappedNetwork(WritesOverItsInput(), ["inner.2"])
+    assert control.losses(tapped) == control.losses(tapped)
+    assert torch.equal(control.views, images())
