@@ -17,7 +17,7 @@ from dainv_kernels import registration
 from dainv_kernels.derivatives import loss_gradient
 from dainv_kernels.function import OneBatch
 from dainv_kernels.groups import Segments
-from dainv_kernels.layout import rows_like
+from dainv_kernels.layout import writable_rows
 
 
 def invariance(features: Tensor, segments: Segments, backend: str) -> Tensor:
@@ -67,11 +67,9 @@ def gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tenso
 
 
 def _is_writable(buffer: Tensor, features: Tensor) -> bool:
-    """Whether a gradient can be written into the buffer: rows in the features' order that do not overlap."""
-    if buffer._is_zerotensor():
-        return False
-    rows = rows_like(buffer, features)
-    return rows is not None and buffer.dtype == features.dtype and rows.stride(0) >= rows.shape[1]
+    """Whether a gradient can be written into the buffer where it lies."""
+    has_memory = buffer.dtype == features.dtype and not buffer._is_zerotensor()
+    return has_memory and writable_rows(buffer, features) is not None
 
 
 def accumulation_buffer(ctx: FunctionCtx) -> Tensor | None:
@@ -101,12 +99,11 @@ registration.invariance.register_autograd(
 
 def save_relu(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     """What :func:`relu_gradient` needs, of :func:`registration.relu_invariance`'s arguments, in place, and results."""
-    x, bias, segments, ctx.views, ctx.backend, *inplace = inputs
+    x, _, segments, ctx.views, ctx.backend, *inplace = inputs
     activation, _, *for_backward = output
     ctx.inplace = any(inplace)
     if ctx.inplace:
         ctx.mark_dirty(x)
-    ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.save_for_backward(activation, *segments, *for_backward)
     ctx.mark_non_differentiable(*for_backward)
     ctx.set_materialize_grads(False)
@@ -138,9 +135,7 @@ def relu_gradient(
         grad = registration.invariance_backward(
             grad_loss, activation, tensors, sums, mean_offset, grad_activation, True, ctx.views, ctx.backend
         )
-    grad_bias = None
-    if ctx.needs_input_grad[1]:
-        grad_bias = grad.sum([0, *range(2, grad.ndim)]).to(ctx.bias_dtype)
+    grad_bias = grad.sum([0, *range(2, grad.ndim)]) if ctx.needs_input_grad[1] else None
     return grad, grad_bias
 
 

@@ -64,6 +64,13 @@ def rows_like(tensor: Tensor, features: Tensor) -> Tensor | None:
     return permuted.flatten(1)
 
 
+def writable_rows(tensor: Tensor, features: Tensor) -> Tensor | None:
+    """View as :func:`rows_like`, to write to; None also where rows overlap, which torch refuses to copy into."""
+    rows = rows_like(tensor, features)
+    overlap = rows is not None and len(rows) > 1 and rows.stride(0) < rows.shape[1]
+    return None if overlap else rows
+
+
 def copied_rows(tensor: Tensor, features: Tensor) -> Tensor:
     """Rows as :func:`rows_like`, in memory of their own where a view will not do."""
     rows = rows_like(tensor, features)

@@ -65,7 +65,7 @@ struct groups {
     int64_t number;
 };
 
-/* Whether every sample belongs to a group: what follows reads and writes where these tables say. */
+/* Whether the groups end where the batch does and lie in it: what follows reads and writes where these tables say. */
 static bool divide(const struct groups *groups, int64_t n_samples) {
     const int64_t number = groups->number, *bounds = groups->bounds;
     if (number < 1 || number > n_samples || bounds[0] != 0 || bounds[number] != n_samples) return false;

@@ -15,7 +15,7 @@ from torch import Tensor
 from dainv_kernels import closed_form, native
 from dainv_kernels.groups import Segments
 from dainv_kernels.implementation import Gradient, Implementation, Relu, Sums
-from dainv_kernels.layout import accumulator_dtype, channel_of_column, copied_rows, rows_like, write_rows
+from dainv_kernels.layout import accumulator_dtype, channel_of_column, copied_rows, writable_rows, write_rows
 
 
 def _of(backend: str) -> Implementation:
@@ -29,7 +29,7 @@ def _of(backend: str) -> Implementation:
 def activate(features: Tensor, bias: Tensor | None, activation: Tensor, segments: Segments, backend: str) -> Sums:
     """ReLU of features plus bias into a tensor of their shape, which may be the features; and the loss of that."""
     rows = copied_rows(features, activation)  # in the order of what the backward pass will look at
-    target = rows_like(activation, activation)
+    target = writable_rows(activation, activation)
     into = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) if target is None else target
     bias = None if bias is None else bias.contiguous()
     found = _of(backend).forward(rows, segments, Relu(into, bias, *channel_of_column(activation)))
@@ -64,7 +64,7 @@ def differentiate(
     """
     rows = copied_rows(features, features)
     result = torch.empty_like(features) if out is None else out
-    target = rows_like(result, features)
+    target = writable_rows(result, features)
     into = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) if target is None else target
     upstream = None if upstream is None else copied_rows(upstream, features)
     gradient = Gradient(grad_loss, into, upstream, relu)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from kernels_checks import DTYPES, gradient_bound, loss_bound, relative_error
@@ -78,6 +80,24 @@ def test_each_output_alone_may_be_differentiated(device: torch.device, closed_fo
     torch.testing.assert_close(of_loss, expected, rtol=1e-5, atol=1e-9)
 
 
+UPSTREAM: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows apart": lambda dense: torch.stack([dense, torch.full_like(dense, torch.nan)], 1)[:, 0],
+    "the same row for all samples": lambda dense: dense[:1].expand_as(dense),
+    "channels last": lambda dense: dense.contiguous(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("kind", UPSTREAM)
+def test_the_gradient_of_the_activation_may_lie_anywhere(
+    device: torch.device, closed_form_backend: str, kind: str
+) -> None:
+    x, ids = pre_activations(device, torch.float32, "contiguous"), IDS["ragged"].to(device)
+    upstream = UPSTREAM[kind](torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(device))
+    dense = upstream.clone(memory_format=torch.contiguous_format)
+    gradient, expected = (both_gradients(x, ids, one, closed_form_backend)[2] for one in (upstream, dense))
+    assert torch.equal(gradient, expected)
+
+
 def test_a_dead_layer_passes_nothing_on(device: torch.device, closed_form_backend: str) -> None:
     x = -pre_activations(device, torch.float32).abs()
     activation, loss, gradient = both_gradients(x, IDS["ragged"].to(device), torch.ones_like(x), closed_form_backend)
@@ -129,6 +149,12 @@ def test_in_place_writes_the_activation_over_the_input(device: torch.device, bac
     assert activation is x
     assert torch.equal(activation, expected)
     assert torch.equal(in_place, loss)
+
+
+def test_in_place_rows_that_overlap_are_refused_as_torch_does(device: torch.device, backend: str) -> None:
+    x, bias = torch.randn(1, 12, device=device).expand(8, 12), torch.ones(12, device=device)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        relu_invariance(x, torch.arange(8, device=device) // 2, bias=bias, inplace=True, backend=backend)
 
 
 def test_in_place_leaves_an_upstream_gradient_alone_that_repeats_its_memory(
