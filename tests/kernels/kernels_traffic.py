@@ -47,7 +47,8 @@ class Launch(NamedTuple):
         grid: how many programs in each direction.
         arguments: what it did with those that are tensors.
         numbers: the other arguments.
-        order: every load, store and barrier of any program, in their order, with the arguments that it touched.
+        order: every load, store and barrier of any program, in their order, with the arguments that it touched; before
+            those of an atomic its memory order, such as ACQUIRE_RELEASE.
     """
 
     kernel: str
@@ -99,10 +100,13 @@ def counting() -> Iterator[Traffic]:
         traffic.count("store", pointers, mask)
         return store(builder, pointers, value, mask, *rest, **named)
 
-    def counted_atomic(builder: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+    def counted_atomic(
+        builder: Any, operation: Any, pointers: Any, value: Any, mask: Any, order: Any, scope: Any
+    ) -> Any:
+        traffic.launches[-1].order.append((order.name, set()))
         traffic.count("load", pointers, mask)
         traffic.count("store", pointers, mask)
-        return atomic(builder, operation, pointers, value, mask, *rest)
+        return atomic(builder, operation, pointers, value, mask, order, scope)
 
     def counted_barrier(builder: Any) -> None:
         traffic.launches[-1].order.append(("barrier", set()))

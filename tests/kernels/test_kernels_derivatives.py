@@ -68,6 +68,12 @@ def test_opcheck_of_the_loss(closed_form_backend: str, device: torch.device, par
     torch.library.opcheck(registration.invariance, (features.requires_grad_(), segments, views, closed_form_backend))
 
 
+def test_fake_tensors_of_the_loss_by_pairs(triton: str, device: torch.device) -> None:
+    features, segments, views = arguments("ragged", "padded float32", device)
+    call = features, segments, views, "triton-pairwise"
+    torch.library.opcheck(registration.invariance, call, test_utils="test_faketensor")
+
+
 @pytest.mark.parametrize("relu", [False, True])
 @layouts
 @partitions

@@ -49,3 +49,18 @@ def test_bias_and_relu_and_loss(
         assert torch.equal(gradient.cpu(), true_gradient.to(dtype))
     else:
         assert_near((loss, gradient), (true.detach(), true_gradient), dtype)
+
+
+@pytest.mark.parametrize(
+    ("features", "views", "ahead"),
+    [(96, 8, 8), (96, 16, 16), (96, 17, 4), (96, 0, 4), (97, 8, 4), (97, 3, 3), (97, 0, 4)],
+)
+def test_members_that_are_asked_for_at_a_time(
+    triton: str, monkeypatch: pytest.MonkeyPatch, features: int, views: int, ahead: int
+) -> None:
+    from dainv_kernels.gpu import tiles
+
+    monkeypatch.setattr(tiles, "interpreted", lambda: False)
+    for tile in (tiles.forward_tile, tiles.backward_tile):
+        of_kernel = tile(features, torch.float32, views).constants(features, torch.float32, views)
+        assert of_kernel["AHEAD"] == ahead

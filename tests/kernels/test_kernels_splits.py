@@ -40,6 +40,11 @@ def test_splits_add_up(triton: str, device: torch.device, partition: str, offset
     assert_true(x, IDS[partition].to(device), triton, groups=groups_of(partition, device), gradient=bound)
 
 
+def test_splits_of_more_columns_than_are_merged_at_a_time(triton: str, device: torch.device) -> None:
+    x = grouped(IDS["consecutive"], 300).float().to(device)
+    assert_true(x, IDS["consecutive"].to(device), triton, groups=groups_of("consecutive", device))
+
+
 def test_an_outlier_among_the_splits_costs_no_digits(triton: str, device: torch.device) -> None:
     x = grouped(IDS["consecutive"], D).float()
     x[0] += 1e4  # the origin of all offsets

@@ -174,6 +174,17 @@ def test_in_place_all_threads_have_the_first_row_before_one_writes_over_it() -> 
     assert origin < barrier < first_store
 
 
+def test_a_program_is_counted_when_all_its_threads_have_stored_and_that_is_seen_by_others() -> None:
+    groups = Groups.consecutive(34, 3)
+    with counting() as traffic:
+        invariance_loss(noise(len(groups), 48).float(), groups, backend="triton")
+    launch = traffic.only("group_sums_kernel")
+    counts = [i for i, (what, of) in enumerate(launch.order) if what == "load" and "arrived_ptr" in of]
+    assert len(counts) == math.prod(launch.grid) > 2
+    for i in counts:
+        assert launch.order[i - 2 : i] == [("barrier", set()), ("ACQUIRE_RELEASE", set())]
+
+
 def test_nothing_between_rows_is_touched() -> None:
     groups = Groups.consecutive(3, 4)
     x = noise(len(groups), D + 31).float()[:, :D].requires_grad_()
