@@ -87,12 +87,14 @@ class Groups:
             ids: ``(B,)`` integer tensor; samples with equal ids form a group (source images, class labels, ...).
 
         Raises:
-            TypeError: ids is not an integer tensor.
+            TypeError: ids is not a dense integer tensor.
             ValueError: ids is not one-dimensional.
         """
         if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
             kind = f"a {ids.dtype} tensor" if isinstance(ids, Tensor) else type(ids).__name__
             raise TypeError(f"groups: expected a tensor of integer ids, got {kind}")
+        if ids.layout != torch.strided:
+            raise TypeError(f"groups: expected a dense tensor of ids, got one of layout {ids.layout}")
         if ids.ndim != 1:
             raise ValueError(f"groups: expected one id a sample, shape (B,), got shape {tuple(ids.shape)}")
         n = ids.shape[0]

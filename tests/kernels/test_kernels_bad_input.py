@@ -22,6 +22,7 @@ MISTAKES: dict[str, tuple[Any, Any, type[Exception], list[str]]] = {
     "complex ids": (X, IDS.to(torch.complex64), TypeError, ["groups", "expected", "integer", "complex64"]),
     "bool ids": (X, IDS.bool(), TypeError, ["groups", "expected", "integer", "bool"]),
     "a list of ids": (X, [0, 0, 1, 1], TypeError, ["groups", "expected", "integer", "list"]),
+    "sparse ids": (X, IDS.to_sparse(), TypeError, ["groups", "expected", "dense", "sparse_coo"]),
     "no ids": (X, None, TypeError, ["groups", "expected", "integer", "NoneType"]),
     "ids in a column": (X, IDS[:, None], ValueError, ["groups", "expected", "(B,)", "(4, 1)"]),
     "one id for all": (X, torch.tensor(0), ValueError, ["groups", "expected", "(B,)", "()"]),
