@@ -1,4 +1,4 @@
-"""The command line of the benchmarks; each suite has a folder with its command, options in, table and JSON out."""
+"""The command line of the benchmarks: options in, table and JSON out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import click
 
 from dainv import __version__
 from dainv.cli import CommandGroup
-from dainv_bench.captured.cli import captured
+from dainv_bench.command import suite_command
 from dainv_bench.compare.cli import compare
 from dainv_bench.gpu.cli import COMMANDS as GPU_COMMANDS
-from dainv_bench.kernels.cli import kernels
-from dainv_bench.overhead.cli import overhead
 from dainv_bench.report.cli import report
 from dainv_bench.resources.cli import resources
-from dainv_bench.scaling.cli import scaling
-from dainv_bench.scores.cli import scores
-from dainv_bench.training.cli import training
+from dainv_bench.suites import SUITES
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -24,5 +20,5 @@ def main() -> None:
     """Measure what data augmentation invariance costs."""
 
 
-for command in (overhead, kernels, scores, scaling, captured, training, resources, *GPU_COMMANDS, report, compare):
+for command in (*map(suite_command, SUITES), resources, *GPU_COMMANDS, report, compare):
     main.add_command(command)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, MISSING, Field, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,49 +17,47 @@ from dainv_bench.results import kind_of, write_result
 from dainv_bench.settings import SuiteSettings
 from dainv_bench.steps import Tell
 
-Keep = Callable[[Any], None]
-
 
 @dataclass(frozen=True)
 class Suite:
-    """What makes a suite.
+    """A suite and its command.
 
     Attributes:
-        settings: what it can be told; each field is an option.
-        measure: measures; told whom to tell how far it is, and who keeps what there is until then.
-        show: prints a result.
-        preset: settings in place of the defaults, with ``--quick`` or without, beside the options given.
-        failed: whether a result makes the exit code 1.
-    """
-
-    settings: type[SuiteSettings]
-    measure: Callable[[Any, Tell, Keep], Any]
-    show: Callable[[Console, Any], None]
-    preset: Callable[[bool, Mapping[str, Any]], Mapping[str, Any]]
-    failed: Callable[[Any], bool]
-
-
-def suite_command(name: str, suite: Suite, *, summary: str, description: str, quick: str) -> click.Command:
-    """The command of a suite.
-
-    Args:
         name: of both.
-        suite: what to run.
+        settings: what it can be told; each field is an option.
+        measure: told the settings, and whom to tell how far it is; yields what there is until then, at last all of it.
+        show: prints a result.
+        failed: whether a result makes the exit code 1.
         summary: of the command, in one line.
         description: of the command, in paragraphs.
         quick: what ``--quick`` leaves.
     """
 
+    name: str
+    settings: type[SuiteSettings]
+    measure: Callable[[Any, Tell], Iterator[Mapping[str, Any]]]
+    show: Callable[[Console, Any], None]
+    failed: Callable[[Any], object] = lambda _result: False
+    _: KW_ONLY
+    summary: str
+    description: str
+    quick: str
+
+
+def suite_command(suite: Suite) -> click.Command:
+    """The command of a suite."""
+
     def run(quick: bool, out: Path | None, **options: Any) -> None:
         ctx = click.get_current_context()
         given = {name: v for name, v in options.items() if ctx.get_parameter_source(name) != ParameterSource.DEFAULT}
-        settings = suite.settings(**{**suite.preset(quick, given), **given})
+        settings = suite.settings(**{**suite.settings.preset(quick, given), **given})
 
         def path(result: Mapping[str, Any]) -> Path:
             return out or result_path(kind_of(result), result, quick)
 
         with progress() as tell:
-            result = suite.measure(settings, tell, lambda result: write_result(path(result), result))
+            for result in suite.measure(settings, tell):
+                write_result(path(result), result)
         suite.show(console, result)
         write(path(result), result)
         if result["interrupted"]:
@@ -68,11 +66,11 @@ def suite_command(name: str, suite: Suite, *, summary: str, description: str, qu
             ctx.exit(1)
 
     options = [_option(one) for one in _own_first(suite.settings)]
-    options += [click.option("--quick", is_flag=True, help=f"A rehearsal within a minute on two cores: {quick}.")]
-    options += [out_option(name)]
+    options += [click.option("--quick", is_flag=True, help=f"A rehearsal within a minute on two cores: {suite.quick}.")]
+    options += [out_option(suite.name)]
     for option in reversed(options):
         run = option(run)
-    return click.command(name, short_help=summary, help=description)(run)
+    return click.command(suite.name, short_help=suite.summary, help=suite.description)(run)
 
 
 def _own_first(settings: type[SuiteSettings]) -> list[Field[Any]]:

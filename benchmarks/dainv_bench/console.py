@@ -25,11 +25,6 @@ def out_option(suite: str) -> Callable[[Any], Any]:
     return click.option("--out", type=RESULT_FILE, help=f"Where the JSON goes.  [default: {where}]")
 
 
-def names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Callback of options that take names with commas between them."""
-    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
-
-
 @contextmanager
 def progress() -> Iterator[Tell]:
     """A progress bar; gives what is to be told what is going on, how much is done, and of how much."""

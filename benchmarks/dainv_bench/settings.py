@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
@@ -31,11 +31,27 @@ def setting(default: _T, help_text: str) -> _T:
 
 @dataclass(frozen=True)
 class SuiteSettings:
-    """What every suite can be told."""
+    """What every suite can be told.
+
+    Attributes:
+        QUICK: settings in place of the defaults with ``--quick``.
+    """
 
     rounds: int = setting(20, ROUNDS)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
     seed: int = setting(0, "Of parameters, inputs and orders.")
+
+    QUICK: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def preset(cls, quick: bool, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What stands in place of the defaults.
+
+        Args:
+            quick: whether it is a rehearsal.
+            given: what was asked for.
+        """
+        return cls.QUICK if quick else {}
 
     def __post_init__(self) -> None:
         """Reject what cannot be measured.
@@ -43,6 +59,9 @@ class SuiteSettings:
         Raises:
             UserError: a setting outside its range.
         """
+        self._check()
+
+    def _check(self) -> None:
         self.at_least(rounds=MINIMUM_ROUNDS)
         if not 0 <= self.seed < 2**62:
             raise UserError(f"--seed: expected 0 to 2^62 - 1, got {self.seed}")
@@ -112,13 +131,8 @@ class StepSettings(SuiteSettings):
     width: float = setting(1.0, WIDTH)
     batch_norm: bool = setting(False, BATCH_NORM)
 
-    def __post_init__(self) -> None:
-        """Reject what cannot be measured.
-
-        Raises:
-            UserError: a setting outside its range.
-        """
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         if self.views < 2:
             raise UserError(f"--views: expected at least 2, got {self.views}: one view has none to be compared with")
         if self.batch_size < self.views or self.batch_size % self.views:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import pytest
 import torch
@@ -12,11 +13,19 @@ from dainv.objective import Objective, layer_weights
 from dainv_bench.kernels.cases import Case
 from dainv_bench.overhead.arms import ARMS, Arm, OnActivations, Problem, closed_form
 
+_T = TypeVar("_T")
+
 CPU = torch.device("cpu")
 TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "warmup": 1, "device": "cpu"}
 SMALL = Case(12, 3, (4, 5, 5))
 KERNEL_METHODS = ("torch", "relu+torch", "relu", "published", "cdist", "closed-form")
 TINY_OPTIONS = [text for name, value in TINY.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def last(results: Iterable[_T]) -> _T:
+    """The whole result of a suite, which gives what there is on the way to it."""
+    *_, result = results
+    return result
 
 
 def problem(n_images: int = 2, views: int = 4) -> Problem:

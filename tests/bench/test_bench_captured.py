@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from bench_helpers import CPU, add_arm, altered, problem
+from bench_helpers import CPU, add_arm, altered, last, problem
 from click.testing import CliRunner
 from torch import Tensor
 
@@ -73,7 +73,7 @@ TINY = {"batch_size": 8, "views": 4, "width": 0.1, "rounds": 3, "device": "cpu",
 
 
 def test_steps_are_timed_against_the_fastest_baseline() -> None:
-    result = captured_suite.measure(CapturedSettings(**TINY, arms=("closed-form", "ours-fused")))
+    result = last(captured_suite.measure(CapturedSettings(**TINY, arms=("closed-form", "ours-fused"))))
     steps = result["steps"]
     assert list(steps) == ["baseline, eager", "baseline, captured", "closed-form, captured", "ours-fused, captured"]
     assert steps["ours-fused, captured"]["not_run"]
@@ -96,7 +96,7 @@ def test_a_captured_step_that_misses_its_batch_is_not_timed(monkeypatch: pytest.
         return self._step(*self._inputs)
 
     monkeypatch.setattr(CapturedStep, "__call__", stale)
-    result = captured_suite.measure(CapturedSettings(**TINY, arms=()))
+    result = last(captured_suite.measure(CapturedSettings(**TINY, arms=())))
     wrong = result["steps"]["baseline, captured"]
     assert "not the eager step: its update is off by" in str(wrong["not_run"])
     assert wrong["milliseconds"] == []
@@ -109,7 +109,7 @@ def test_arms_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch,
         altered("nan", lambda right, task, x: right(task * torch.nan, {n: f * torch.nan for n, f in x.items()})),
     )
-    result = captured_suite.measure(CapturedSettings(**TINY, arms=("nan", "closed-form")))
+    result = last(captured_suite.measure(CapturedSettings(**TINY, arms=("nan", "closed-form"))))
     wrong, right = result["steps"]["nan, captured"], result["steps"]["closed-form, captured"]
     assert str(wrong["not_run"]).startswith("nothing timed: nan disagrees at layer1")
     assert (wrong["milliseconds"], len(right["milliseconds"])) == ([], 3)
@@ -190,6 +190,6 @@ def test_a_recorded_step_is_the_eager_step_and_reads_its_learning_rate() -> None
 @pytest.mark.parametrize("arm", ["published", "closed-form", "ours", "ours-fused"])
 def test_every_arm_can_be_recorded(arm: str) -> None:
     settings = CapturedSettings(**{**TINY, "device": "cuda", "width": 0.25}, arms=(arm,))
-    step = captured_suite.measure(settings)["steps"][f"{arm}, captured"]
+    step = last(captured_suite.measure(settings))["steps"][f"{arm}, captured"]
     assert step["not_run"] is None
     assert len(step["milliseconds"]) == 3

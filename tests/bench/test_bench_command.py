@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from dainv_bench import bandwidth
 from dainv_bench.cli import main
-from dainv_bench.kernels.settings import preset as kernels_preset
-from dainv_bench.overhead.settings import preset as overhead_preset
+from dainv_bench.kernels.settings import KernelSettings
+from dainv_bench.overhead.settings import OverheadSettings
 from dainv_bench.reading import FIELDS, read_result
 
 # Each suite as small as it gets, with one who cannot be run here where it has such.
@@ -86,12 +86,12 @@ def test_what_is_given_goes_before_what_quick_means() -> None:
 
 
 def test_presets() -> None:
-    assert overhead_preset(False, {}) == {}
-    assert overhead_preset(False, {"epoch": True})["rounds"] == 3
-    assert "compiled" not in overhead_preset(True, {})["arms"]
-    assert overhead_preset(True, {"epoch": True})["width"] < 1
-    assert kernels_preset(False, {}) == {}
-    assert "compiled" not in kernels_preset(True, {})["methods"]
+    assert OverheadSettings.preset(False, {}) == {}
+    assert OverheadSettings.preset(False, {"epoch": True})["rounds"] == 3
+    assert "compiled" not in OverheadSettings.preset(True, {})["arms"]
+    assert OverheadSettings.preset(True, {"epoch": True})["width"] < 1
+    assert KernelSettings.preset(False, {}) == {}
+    assert "compiled" not in KernelSettings.preset(True, {})["methods"]
 
 
 @SUITES

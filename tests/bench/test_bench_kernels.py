@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from bench_helpers import KERNEL_METHODS
+from bench_helpers import KERNEL_METHODS, last
 from click.testing import CliRunner, Result
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def _small_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(**options: Any) -> dict[str, Any]:
-    return measure(KernelSettings(**{**TINY, "methods": KERNEL_METHODS, **options}))
+    return last(measure(KernelSettings(**{**TINY, "methods": KERNEL_METHODS, **options})))
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +138,10 @@ def test_ctrl_c_keeps_finished_rounds_and_workloads(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bandwidth, "_MOST_SETS", 2)
     # Once checked, twice prepared, warm-up of forward and both: 5 calls, then 2 a round.
     pressing_ctrl_c(monkeypatch, 5 + 2 * 4 + 1)
-    written: list[int] = []
-    found = measure(
-        KernelSettings(**{**TINY, "rounds": 9, "methods": ("pressing",), "workloads": ("layer9", "layer6-8")}),
-        keep=lambda result: written.append(len(result["workloads"])),
-    )
+    found = run(rounds=9, methods=("pressing",), workloads=("layer9", "layer6-8"))
     assert found["interrupted"]
     assert list(found["workloads"]) == ["layer9 float32"]
     assert len(found["workloads"]["layer9 float32"]["orders"]) == 4
-    assert written[-1] == 1
 
 
 def test_ctrl_c_before_there_is_enough_to_say_anything(monkeypatch: pytest.MonkeyPatch) -> None:

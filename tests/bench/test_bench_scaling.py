@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from bench_helpers import last
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -51,7 +52,7 @@ OPTIONS = ["--batch-size", "16", "--views", "4", "--features", "5", "--rounds", 
 
 @pytest.fixture(scope="module")
 def result() -> ScalingResult:
-    return measure(ScalingSettings(**TINY))
+    return last(measure(ScalingSettings(**TINY)))
 
 
 def test_a_power_law_is_found() -> None:

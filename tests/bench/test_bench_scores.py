@@ -12,6 +12,7 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
+from bench_helpers import last
 from click.testing import CliRunner, Result
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def result() -> ScoresResult:
-    return measure(ScoresSettings(**TINY))
+    return last(measure(ScoresSettings(**TINY)))
 
 
 def replace_arm(monkeypatch: pytest.MonkeyPatch, name: str, run: Callable[[Problem], Sigma | None]) -> None:
@@ -192,7 +193,7 @@ def test_a_dead_layer_is_named() -> None:
 def test_an_arm_beyond_the_memory_limit_says_so() -> None:
     held = ARMS["published"].nbytes(tiny_problem(9))
     assert held == 4 * (9 * sum(len(rows[0]) for rows in tiny_problem().features(tiny_problem().images).values()) + 81)
-    found = measure(ScoresSettings(**{**TINY, "memory_limit": (held - 1) / 2**30}))
+    found = last(measure(ScoresSettings(**{**TINY, "memory_limit": (held - 1) / 2**30})))
     assert found["sizes"]["6"]["arms"]["published"]["not_run"] is None
     skipped = found["sizes"]["9"]["arms"]["published"]
     assert "--memory-limit" in str(skipped["not_run"])

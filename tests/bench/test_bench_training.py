@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_helpers import last
 from click.testing import CliRunner
 
 from dainv_bench.cli import main
@@ -52,11 +53,10 @@ def test_ctrl_c_keeps_the_precisions_before(monkeypatch: pytest.MonkeyPatch) -> 
         return {"of": precision}, False
 
     monkeypatch.setattr(training_suite, "_measure_one", pressed)
-    kept: list[Any] = []
-    result = training_suite.measure(TrainingSettings(device="cpu"), keep=kept.append)
+    *kept, result = training_suite.measure(TrainingSettings(device="cpu"))
     assert result["interrupted"]
     assert result["precisions"] == {"fp32": {"of": "fp32"}, "tf32": {"of": "tf32"}}
-    assert [len(one["precisions"]) for one in kept] == [1, 2, 2]
+    assert [len(one["precisions"]) for one in kept] == [1, 2]
 
 
 def test_a_precision_that_is_none_is_refused() -> None:
@@ -68,7 +68,7 @@ def test_a_precision_that_is_none_is_refused() -> None:
 @pytest.mark.gpu
 def test_recorded_training_steps_are_the_eager_ones() -> None:
     settings = TrainingSettings(device="cuda", width=0.25, rounds=3, steps_a_turn=5)
-    for precision, one in training_suite.measure(settings)["precisions"].items():
+    for precision, one in last(training_suite.measure(settings))["precisions"].items():
         assert one["recorded"], one["not_recorded"]
         assert one["update_error"] is not None
         assert one["update_error"] < 0.05, precision

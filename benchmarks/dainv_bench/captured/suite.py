@@ -6,7 +6,7 @@ fastest baseline there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -36,7 +36,7 @@ _WARMUP = 1
 _UPDATE_BOUND = 0.05
 
 
-def measure(settings: CapturedSettings, tell: Tell = silent) -> CapturedResult:
+def measure(settings: CapturedSettings, tell: Tell = silent) -> Iterator[CapturedResult]:
     """Check arms against float64 and their forms against the eager step, then time those that agree side by side.
 
     Args:
@@ -44,7 +44,7 @@ def measure(settings: CapturedSettings, tell: Tell = silent) -> CapturedResult:
             recorded, and times say nothing.
         tell: told what is going on, how many turns are done, and of how many.
 
-    Returns:
+    Yields:
         The result; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
@@ -72,7 +72,7 @@ def measure(settings: CapturedSettings, tell: Tell = silent) -> CapturedResult:
         on_step=Steps(tell, (_WARMUP + settings.rounds) * len(works)),
     )
     best = _with_times(steps, list(works), rounds)
-    return CapturedResult(**end(head, rounds.interrupted), best_baseline=best, steps=steps, orders=rounds.orders)
+    yield CapturedResult(**end(head, rounds.interrupted), best_baseline=best, steps=steps, orders=rounds.orders)
 
 
 def _disagreement(arm: Arm, problem: Problem, network: AllCNNC, batch: Batch) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -29,13 +29,15 @@ class KernelSettings(SuiteSettings):
     rounds: int = setting(20, "Times each is timed, at most.")
     seconds: float = setting(520.0, "For all of it: each workload may have an equal part of what is left, or 3 rounds.")
 
-    def __post_init__(self) -> None:
-        """Reject what cannot be measured.
+    QUICK: ClassVar = {"rounds": 5, "dtype": ("float32",), "workloads": ("layer6-8", "layer9")}
 
-        Raises:
-            UserError: a setting outside its range.
-        """
-        super().__post_init__()
+    @classmethod
+    def preset(cls, quick: bool, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A rehearsal compiles nothing; see :meth:`SuiteSettings.preset`."""
+        return {**cls.QUICK, "methods": tuple(name for name in methods() if name != "compiled")} if quick else {}
+
+    def _check(self) -> None:
+        super()._check()
         if self.views < 2 or self.batch_size < 2 * self.views or self.batch_size % (2 * self.views):
             raise UserError(
                 f"--batch-size {self.batch_size}: expected an even multiple of --views {self.views}, which is 2 or more"
@@ -80,15 +82,3 @@ def _refuse_unmatched(option: str, patterns: Sequence[str], names: Sequence[str]
     for pattern in patterns:
         if not any(_matches(name, (pattern,)) for name in names):
             raise UserError(f"{option}: nothing is called {pattern!r}; there are {', '.join(names)}")
-
-
-def preset(quick: bool, _given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands in place of the defaults."""
-    if not quick:
-        return {}
-    return {
-        "rounds": 5,
-        "dtype": ("float32",),
-        "workloads": ("layer6-8", "layer9"),
-        "methods": tuple(name for name in methods() if name != "compiled"),
-    }

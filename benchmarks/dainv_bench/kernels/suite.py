@@ -30,9 +30,7 @@ _COPY = "copy"
 _WARMUP = {"cpu": 1, "cuda": 5}
 
 
-def measure(
-    settings: KernelSettings, tell: Tell = silent, keep: Callable[[KernelsResult], None] = lambda _result: None
-) -> KernelsResult:
+def measure(settings: KernelSettings, tell: Tell = silent) -> Iterator[KernelsResult]:
     """Check every method against float64, then time all of them side by side, workload by workload.
 
     Each workload may take an equal part of the time that is left when its rounds begin, so that heavy ones have fewer
@@ -41,10 +39,9 @@ def measure(
     Args:
         settings: what to measure.
         tell: told what is going on, how many workloads are done, and of how many.
-        keep: given all there is after each workload.
 
-    Returns:
-        The result; after a Ctrl-C that of the workloads and rounds finished until then.
+    Yields:
+        After each workload the result as far as it is; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
         UserError: no such device.
@@ -78,10 +75,10 @@ def measure(
         copy = Copy(device)
         for found, interrupted in measure_each(in_time(), measure_workload):
             measured = {_key(planned[number]): one for number, one in found.items()}
-            result = KernelsResult(**end(head, interrupted), workloads=measured, left_out=[])
-            keep(result)
+            yield (result := KernelsResult(**end(head, interrupted), workloads=measured, left_out=[]))
             _release(device)
-    return {**result, "left_out": left_out}
+    if left_out:
+        yield {**result, "left_out": left_out}
 
 
 def _key(workload: Workload) -> str:

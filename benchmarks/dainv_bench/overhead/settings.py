@@ -5,21 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dainv.errors import UserError
-from dainv_bench.overhead.arms import ARMS
+from dainv_bench.overhead.arms import ARMS, BASELINE
 from dainv_bench.settings import StepSettings, setting
 
-# Whole epochs of all arms would take half an hour on two cores, so the peers are left out; and for a rehearsal of them
-# most of the network is.
-_EPOCHS: dict[str, Any] = {"rounds": 3, "warmup": 1, "arms": ("baseline", "published", "ours", "ours-relu")}
-_QUICK: dict[str, Any] = {
-    "rounds": 3,
-    "warmup": 1,
-    "arms": ("baseline", "published", "closed-form", "ours", "ours-relu"),
-}
-_QUICK_EPOCHS: dict[str, Any] = {**_EPOCHS, "width": 0.25}
+# Whole epochs of all arms would take half an hour on two cores, so the peers are left out.
+_EPOCHS: dict[str, Any] = {"rounds": 3, "warmup": 1, "arms": (BASELINE, "published", "ours", "ours-relu")}
 
 SYSTEM, KEPT = "system", "kept"
 
@@ -37,23 +30,20 @@ class OverheadSettings(StepSettings):
     )
     data: str = setting("digits", "Of the epochs: as for `dainv train`.")
 
-    def __post_init__(self) -> None:
-        """Reject what cannot be measured.
+    QUICK: ClassVar = {**_EPOCHS, "arms": (BASELINE, "published", "closed-form", "ours", "ours-relu")}
 
-        Raises:
-            UserError: a setting outside its range.
-        """
-        super().__post_init__()
+    @classmethod
+    def preset(cls, quick: bool, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Epochs are always few, and a rehearsal of them is of a narrow network; see :meth:`SuiteSettings.preset`."""
+        if given.get("epoch"):
+            return {**_EPOCHS, "width": 0.25} if quick else _EPOCHS
+        return cls.QUICK if quick else {}
+
+    def _check(self) -> None:
+        super()._check()
         self.at_least(warmup=1)
         self.known("arms", "arm", ARMS)
         if self.allocator not in (SYSTEM, KEPT):
             raise UserError(f"--allocator: expected {SYSTEM} or {KEPT}, got {self.allocator!r}")
         if not math.isfinite(self.limit):
             raise UserError(f"--limit: expected a percentage, got {self.limit}")
-
-
-def preset(quick: bool, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands in place of the defaults."""
-    if given.get("epoch"):
-        return _QUICK_EPOCHS if quick else _EPOCHS
-    return _QUICK if quick else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 from typing import Any
 
@@ -34,14 +34,14 @@ from dainv_bench.workload import (
 _N_BATCHES = 4  # the arms go through the same few batches in turn
 
 
-def measure(settings: OverheadSettings, tell: Tell = silent) -> OverheadResult:
+def measure(settings: OverheadSettings, tell: Tell = silent) -> Iterator[OverheadResult]:
     """Check that the arms agree, then time them side by side.
 
     Args:
         settings: what to measure. The baseline runs whether it is named or not.
         tell: told after every step what is going on, how many steps are done, and of how many.
 
-    Returns:
+    Yields:
         The result; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
@@ -73,7 +73,7 @@ def measure(settings: OverheadSettings, tell: Tell = silent) -> OverheadResult:
     )
     arms = {arm.name: _arm_result(arm, rounds, not_run.get(arm.name), agreements.get(arm.name)) for arm in chosen}
     verdict = _verdict(chosen, arms, settings.limit)
-    return OverheadResult(**end(head, rounds.interrupted), arms=arms, orders=rounds.orders, verdict=verdict)
+    yield OverheadResult(**end(head, rounds.interrupted), arms=arms, orders=rounds.orders, verdict=verdict)
 
 
 def _batches_and_network(settings: OverheadSettings, device: torch.device) -> tuple[Batches, AllCNNC]:

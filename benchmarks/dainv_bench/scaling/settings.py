@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import ClassVar
 
 import click
 
@@ -48,13 +48,10 @@ class ScalingSettings(SuiteSettings):
     repeats: int = setting(5, "Transformations of each image, where N is varied.")
     rounds: int = setting(7, ROUNDS)
 
-    def __post_init__(self) -> None:
-        """Reject what cannot be measured.
+    QUICK: ClassVar = {"rounds": 3, "values": {name: axis.quick for name, axis in AXES.items()}}
 
-        Raises:
-            UserError: a setting outside its range.
-        """
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         self.known("axes", "axis", AXES)
         self.known("values", "axis", AXES)
         for name in self.values:
@@ -82,8 +79,3 @@ class ScalingSettings(SuiteSettings):
     def point(self, axis: str, value: int) -> Point:
         """The batch at a value of B, M, D or L."""
         return replace(self.base, **{axis: value}).checked(f"--axes {axis}")
-
-
-def preset(quick: bool, _given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands in place of the defaults."""
-    return {"rounds": 3, "values": {name: axis.quick for name, axis in AXES.items()}} if quick else {}

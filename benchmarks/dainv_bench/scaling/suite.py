@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from statistics import median
 
 import torch
@@ -18,18 +18,15 @@ from dainv_bench.timing import Rounds, interleave, measure_each, meter_for
 from dainv_kernels.backends import choose_backend
 
 
-def measure(
-    settings: ScalingSettings, tell: Tell = silent, keep: Callable[[ScalingResult], None] = lambda _result: None
-) -> ScalingResult:
+def measure(settings: ScalingSettings, tell: Tell = silent) -> Iterator[ScalingResult]:
     """Time every method at every value of every axis, and fit how the times grow.
 
     Args:
         settings: what to measure.
         tell: told after every step what is going on, how many steps are done, and of how many.
-        keep: given all there is after each axis.
 
-    Returns:
-        The result; after a Ctrl-C that of the axes and rounds finished until then.
+    Yields:
+        After each axis the result as far as it is; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
         UserError: no such device, methods that disagree, or a batch that ranks cannot share.
@@ -46,9 +43,7 @@ def measure(
         return _measure_axis(axis, settings, device, lambda what, done, total: tell(prefix + what, done, total))
 
     for axes, interrupted in measure_each(chosen, measure_axis):
-        result = ScalingResult(**end(head, interrupted), axes=axes)
-        keep(result)
-    return result
+        yield ScalingResult(**end(head, interrupted), axes=axes)
 
 
 def _measure_axis(axis: str, settings: ScalingSettings, device: torch.device, tell: Tell) -> tuple[AxisResult, bool]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from dainv.errors import UserError
 from dainv_bench.scores.arms import ARMS
@@ -25,20 +24,12 @@ class ScoresSettings(SuiteSettings):
     memory_limit: float = setting(4.0, "GiB; an arm known to need more is not run.")
     limit: float = setting(1.25, "Times the forward passes that streaming may cost.")
 
-    def __post_init__(self) -> None:
-        """Reject what cannot be measured.
+    QUICK: ClassVar = {"sizes": (16, 32), "rounds": 3}
 
-        Raises:
-            UserError: a setting outside its range.
-        """
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         if not self.sizes or min(self.sizes) < 2:
             raise UserError(f"--sizes: expected numbers of at least 2 images, got {self.sizes}")
         self.at_least(repeats=1, batch_size=1)
         self.positive(width="factor", memory_limit="number of GiB", limit="ratio")
         self.known("arms", "arm", ARMS)
-
-
-def preset(quick: bool, _given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands in place of the defaults."""
-    return {"sizes": (16, 32), "rounds": 3} if quick else {}

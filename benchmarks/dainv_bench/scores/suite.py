@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from statistics import median
 from typing import Any
@@ -33,19 +33,16 @@ from dainv_bench.timing import interleave, measure_each, meter_for
 _CHECKED = 64  # images on which all arms are compared with float64
 
 
-def measure(
-    settings: ScoresSettings, tell: Tell = silent, keep: Callable[[ScoresResult], None] = lambda _result: None
-) -> ScoresResult:
+def measure(settings: ScoresSettings, tell: Tell = silent) -> Iterator[ScoresResult]:
     """Check that the arms agree, take their peak memory, then time them side by side, for every N.
 
     Args:
         settings: what to measure. The forward passes are run whether they are named or not.
         tell: told after every run what is going on, how many images are done, and of how many; an image counts once
             for each arm and run.
-        keep: given all there is after each N.
 
-    Returns:
-        The result; after a Ctrl-C that of the sizes and rounds finished until then.
+    Yields:
+        After each N the result as far as it is; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
         UserError: no such device, or arms that disagree.
@@ -75,9 +72,7 @@ def measure(
     for found, interrupted in measure_each(sorted(set(settings.sizes)), measure_size):
         sizes = {str(n_images): one for n_images, one in found.items()}
         verdict = _verdict(sizes, settings.limit)
-        result = ScoresResult(**end(head, interrupted), agreement=agreement, sizes=sizes, verdict=verdict)
-        keep(result)
-    return result
+        yield ScoresResult(**end(head, interrupted), agreement=agreement, sizes=sizes, verdict=verdict)
 
 
 def _resolved(settings: ScoresSettings, device: torch.device) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from dainv.settings import PRECISIONS
 from dainv_bench.settings import ROUNDS, StepSettings, setting
@@ -20,22 +19,7 @@ class TrainingSettings(StepSettings):
     steps_a_turn: int = setting(20, "Steps that are timed together.")
     rounds: int = setting(10, ROUNDS)
 
-    def __post_init__(self) -> None:
-        """Reject what cannot be measured.
-
-        Raises:
-            UserError: a setting outside its range.
-        """
-        super().__post_init__()
-        self.at_least(compared=1, steps_a_turn=1)
-        self.known("precision", "precision", PRECISIONS)
-
-
-def preset(quick: bool, _given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands in place of the defaults."""
-    if not quick:
-        return {}
-    return {
+    QUICK: ClassVar = {
         "width": 0.1,
         "batch_size": 16,
         "precision": ("fp32", "bf16"),
@@ -43,3 +27,8 @@ def preset(quick: bool, _given: Mapping[str, Any]) -> Mapping[str, Any]:
         "rounds": 3,
         "steps_a_turn": 1,
     }
+
+    def _check(self) -> None:
+        super()._check()
+        self.at_least(compared=1, steps_a_turn=1)
+        self.known("precision", "precision", PRECISIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from statistics import median
 
@@ -24,18 +24,15 @@ from dainv_bench.training.trainers import Messages, make_trainer, smooth_images
 _CIFAR_TRAIN, _CIFAR_TEST = 50_000, 10_000
 
 
-def measure(
-    settings: TrainingSettings, tell: Tell = silent, keep: Callable[[TrainingResult], None] = lambda _result: None
-) -> TrainingResult:
+def measure(settings: TrainingSettings, tell: Tell = silent) -> Iterator[TrainingResult]:
     """Compare and time the steps of each precision.
 
     Args:
         settings: what to measure. Without a CUDA device nothing is recorded.
         tell: told what is going on, how many precisions are done, and of how many.
-        keep: given all there is after each precision.
 
-    Returns:
-        The result; after a Ctrl-C that of the precisions and rounds finished until then.
+    Yields:
+        After each precision the result as far as it is; after a Ctrl-C that of the rounds finished until then.
 
     Raises:
         UserError: no such device.
@@ -52,9 +49,7 @@ def measure(
         )
 
     for precisions, interrupted in measure_each(chosen, measure_precision):
-        result = TrainingResult(**end(head, interrupted), precisions=precisions)
-        keep(result)
-    return result
+        yield TrainingResult(**end(head, interrupted), precisions=precisions)
 
 
 def _measure_one(
