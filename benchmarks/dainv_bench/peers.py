@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,20 +35,6 @@ def _ratio_of_means(ids: Tensor, distances_of: LayerLoss) -> LayerLoss:
         return ((same_group * distances).sum() / n_same) / ((all_pairs * distances).sum() / n_all)
 
     return loss
-
-
-def why_not_metric_learning(_device: torch.device) -> str | None:
-    """None, or why the library cannot be timed."""
-    if importlib.util.find_spec("pytorch_metric_learning") is None:
-        return "pytorch-metric-learning is not installed (pip install 'dainv[bench]')"
-    return None
-
-
-def why_not_compiled(device: torch.device) -> str | None:
-    """None, or why torch.compile cannot be timed."""
-    if device.type == "cpu" and not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
-        return "torch.compile needs a C++ compiler for a CPU"
-    return None
 
 
 def published(ids: Tensor) -> LayerLoss:
@@ -88,3 +75,45 @@ def closed_form(ids: Tensor) -> LayerLoss:
         return factor * within / total
 
     return loss
+
+
+def _why_not_metric_learning(_device: torch.device) -> str | None:
+    if importlib.util.find_spec("pytorch_metric_learning") is None:
+        return "pytorch-metric-learning is not installed (pip install 'dainv[bench]')"
+    return None
+
+
+def _why_not_compiled(device: torch.device) -> str | None:
+    if device.type == "cpu" and not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+        return "torch.compile needs a C++ compiler for a CPU"
+    return None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another way to compute Eq. 3 of a layer.
+
+    Attributes:
+        description: what it does, in one line.
+        layer_loss: ``(B,)`` group of each sample to the loss of a layer; what is done here is not timed.
+        why_not: None, or the reason why it cannot be timed on a device.
+        cancels: whether distances come out as small differences of large squares; sets the error it is allowed.
+        compiled: whether torch.compile has the whole of what is timed.
+    """
+
+    description: str
+    layer_loss: Callable[[Tensor], LayerLoss]
+    why_not: Callable[[torch.device], str | None] = lambda _device: None
+    cancels: bool = False
+    compiled: bool = False
+
+
+PEERS = {
+    "published": Peer("B x B distances by the Gram identity, masks", published, cancels=True),
+    "cdist": Peer("B x B distances by torch.cdist, masks", cdist, cancels=True),
+    "metric-learning": Peer(
+        "B x B distances by pytorch-metric-learning, masks", metric_learning, _why_not_metric_learning, cancels=True
+    ),
+    "closed-form": Peer("sums of squares around means, plain autograd", closed_form),
+    "compiled": Peer("closed-form by torch.compile", closed_form, _why_not_compiled, compiled=True),
+}

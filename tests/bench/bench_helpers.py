@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dainv.objective import Objective, layer_weights
+from dainv_bench import peers
 from dainv_bench.kernels.cases import Case
-from dainv_bench.overhead.arms import ARMS, Arm, OnActivations, Problem, closed_form
+from dainv_bench.overhead.arms import ARMS, Arm, OnActivations, Problem, eq4
 
 _T = TypeVar("_T")
 
@@ -36,7 +37,7 @@ def altered(name: str, alter: Callable[[OnActivations, Tensor, Mapping[str, Tens
     """The closed form with something done to it."""
 
     def prepare(given: Problem) -> OnActivations:
-        right = closed_form(given)
+        right = eq4(peers.closed_form(given.ids), given.weights)
         return lambda task, activations: alter(right, task, activations)
 
     return Arm(name, "wrong on purpose", prepare)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dainv_bench import peers
 from dainv_bench.kernels.cases import Case, Workload
+from dainv_bench.peers import PEERS, Peer
 from dainv_kernels import backend_status, invariance_loss, relu_invariance
 from dainv_kernels.backends import interpreted
 from dainv_kernels.layout import sample_rows
@@ -80,12 +80,20 @@ def _own(backend: str, status: str, form: str) -> Method:
     return Method(name, f"{function}, backend {backend}", form, of_layer, _why_not_backend(backend, status), ours=True)
 
 
-def _peer(layer_loss: Callable[[Tensor], peers.LayerLoss]) -> Callable[[Case, torch.device], OfLayer]:
+def _peer(name: str, peer: Peer) -> Method:
     def of_layer(case: Case, device: torch.device) -> OfLayer:
-        loss = layer_loss(case.ids(device))
+        loss = peer.layer_loss(case.ids(device))
         return lambda x: (loss(sample_rows(x)),)
 
-    return of_layer
+    return Method(
+        name,
+        peer.description,
+        LOSS,
+        of_layer,
+        lambda _workload, device: peer.why_not(device),
+        cancels=peer.cancels,
+        compiled=peer.compiled,
+    )
 
 
 def _why_not_backend(backend: str, status: str) -> Callable[[Workload, torch.device], str | None]:
@@ -115,26 +123,6 @@ def methods() -> dict[str, Method]:
     found = [_own(backend, status, LOSS) for backend, status in backends.items()]
     # The truth by pairs gains nothing from a ReLU.
     found += [_own(backend, status, RELU_LOSS) for backend, status in backends.items() if backend != "reference"]
-    found += [
-        Method("relu", "ReLU alone: what relu+... replaces", RELU, lambda _case, _device: lambda x: (x.relu(),)),
-        Method("published", "B x B distances by the Gram identity", LOSS, _peer(peers.published), cancels=True),
-        Method("cdist", "B x B distances by torch.cdist", LOSS, _peer(peers.cdist), cancels=True),
-        Method(
-            "metric-learning",
-            "B x B distances by pytorch-metric-learning",
-            LOSS,
-            _peer(peers.metric_learning),
-            lambda _workload, device: peers.why_not_metric_learning(device),
-            cancels=True,
-        ),
-        Method("closed-form", "sums of squares around means, autograd", LOSS, _peer(peers.closed_form)),
-        Method(
-            "compiled",
-            "closed-form by torch.compile",
-            LOSS,
-            _peer(peers.closed_form),
-            lambda _workload, device: peers.why_not_compiled(device),
-            compiled=True,
-        ),
-    ]
+    found += [Method("relu", "ReLU alone: what relu+... replaces", RELU, lambda _case, _device: lambda x: (x.relu(),))]
+    found += [_peer(name, peer) for name, peer in PEERS.items()]
     return {method.name: method for method in found}

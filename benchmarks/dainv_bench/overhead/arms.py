@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import Objective, combine, weigh
-from dainv_bench import peers
-from dainv_bench.peers import LayerLoss
+from dainv_bench.peers import PEERS, LayerLoss, Peer
 from dainv_kernels import Groups
 from dainv_kernels.backends import choose_backend, interpreted
 from dainv_kernels.layout import sample_rows
@@ -35,9 +34,9 @@ class Problem:
     device: torch.device
 
     @property
-    def batch_size(self) -> int:
-        """B, samples in a batch."""
-        return self.n_images * self.views
+    def ids(self) -> Tensor:
+        """``(B,)`` source image of each sample."""
+        return torch.arange(self.n_images, device=self.device).repeat_interleave(self.views)
 
 
 # Task loss and activations (layer name -> (B, ...), first layer first) to what is differentiated.
@@ -102,31 +101,24 @@ def _baseline(_problem: Problem) -> OnActivations:
     return lambda task, _activations: Objective(task, task, {})
 
 
-def _eq4(layer_loss: LayerLoss, weights: tuple[float, ...]) -> OnActivations:
+def eq4(layer_loss: LayerLoss, weights: tuple[float, ...]) -> OnActivations:
     """Eq. 4 around any loss of one layer's ``(B, D)`` activations."""
 
     def criterion(task: Tensor, activations: Mapping[str, Tensor]) -> Objective:
         # Rows in the order of storage: flatten(1) would copy channels_last activations, which the published code,
         # in a framework whose activations are stored that way, did not have to do.
         losses = {name: layer_loss(sample_rows(features)) for name, features in activations.items()}
-        total = (1 - sum(weights)) * task
-        for loss, weight in zip(losses.values(), weights, strict=True):
-            total = total + weight * loss
-        return Objective(total, task, losses)
+        return weigh(task, losses, weights)
 
     return criterion
 
 
-def _peer(layer_loss: Callable[[Tensor], LayerLoss], compiled: bool = False) -> Callable[[Problem], OnActivations]:
+def _peer(name: str, peer: Peer) -> Arm:
     def prepare(problem: Problem) -> OnActivations:
-        ids = torch.arange(problem.batch_size, device=problem.device) // problem.views
-        criterion = _eq4(layer_loss(ids), problem.weights)
-        return torch.compile(criterion, dynamic=False) if compiled else criterion
+        criterion = eq4(peer.layer_loss(problem.ids), problem.weights)
+        return torch.compile(criterion, dynamic=False) if peer.compiled else criterion
 
-    return prepare
-
-
-closed_form = _peer(peers.closed_form)
+    return Arm(name, peer.description, prepare, peer.why_not, cancels=peer.cancels)
 
 
 def _ours_after(problem: Problem) -> OnActivations:
@@ -160,22 +152,7 @@ ARMS: dict[str, Arm] = {
     for arm in (
         Arm(BASELINE, "the same step with cross-entropy alone", _baseline, taps=False),
         Arm(CONTROL, "the baseline once more: what is found where there is no difference", _baseline, taps=False),
-        Arm("published", "B x B distances by the Gram identity, masks", _peer(peers.published), cancels=True),
-        Arm("cdist", "B x B distances by torch.cdist, masks", _peer(peers.cdist), cancels=True),
-        Arm(
-            "metric-learning",
-            "B x B distances by pytorch-metric-learning, masks",
-            _peer(peers.metric_learning),
-            peers.why_not_metric_learning,
-            cancels=True,
-        ),
-        Arm("closed-form", "sums of squares around means, plain autograd", closed_form),
-        Arm(
-            "compiled",
-            "closed-form by torch.compile",
-            _peer(peers.closed_form, compiled=True),
-            peers.why_not_compiled,
-        ),
+        *(_peer(name, peer) for name, peer in PEERS.items()),
         Arm("ours-after", "dainv's objective after the forward pass, as on any model", _ours_after, ours=True),
         Arm(
             "ours",

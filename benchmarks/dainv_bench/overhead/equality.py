@@ -14,7 +14,8 @@ from torch.nn import functional
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import Objective
-from dainv_bench.overhead.arms import Arm, Problem, closed_form, objective_of
+from dainv_bench import peers
+from dainv_bench.overhead.arms import Arm, Problem, eq4, objective_of
 from dainv_bench.workload import Batch
 from dainv_kernels.layout import sample_rows
 
@@ -65,7 +66,8 @@ def _truth(network: AllCNNC, batch: Batch, problem: Problem) -> tuple[_Outcome, 
     """Forward and backward in float32, the closed form between them in float64; and each layer's kappa."""
     logits, activations = network.forward_taps(batch.views)
     task = functional.cross_entropy(logits, batch.labels).double()
-    exact = closed_form(problem)(task, {name: features.double() for name, features in activations.items()})
+    criterion = eq4(peers.closed_form(problem.ids), problem.weights)
+    exact = criterion(task, {name: features.double() for name, features in activations.items()})
     kappa = {name: _kappa(features.detach()) for name, features in activations.items()}
     return _outcome(network, exact), kappa
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dainv.errors import UserError
 from dainv.objective import Objective, combine, layer_weights, weigh
-from dainv_bench import peers
+from dainv_bench.peers import PEERS, Peer
 from dainv_bench.scaling.axes import Point
 from dainv_kernels import Groups, invariance_loss
 
@@ -106,17 +106,16 @@ def _ours(point: Point, device: torch.device) -> OfFeatures:
     return lambda features: combine(no_task, features, groups, weights)
 
 
-def _peer(layer_loss: Callable[[Tensor], peers.LayerLoss]) -> Callable[[Point, torch.device], OfFeatures]:
+def _peer(peer: Peer) -> Method:
     def prepare(point: Point, device: torch.device) -> OfFeatures:
-        loss = layer_loss(torch.arange(point.B // point.M, device=device).repeat_interleave(point.M))
+        loss = peer.layer_loss(torch.arange(point.B // point.M, device=device).repeat_interleave(point.M))
         weights, no_task = layer_weights(point.L), torch.zeros((), device=device)
         return lambda features: weigh(no_task, {name: loss(rows) for name, rows in features.items()}, weights)
 
-    return prepare
+    return Method(peer.description, prepare)
 
 
 METHODS = {
     "ours": Method("dainv's objective by the fastest backend", _ours),
-    "published": Method("B x B distances by the Gram identity", _peer(peers.published)),
-    "closed-form": Method("sums of squares around means, plain autograd", _peer(peers.closed_form)),
+    **{name: _peer(PEERS[name]) for name in ("published", "closed-form")},
 }
