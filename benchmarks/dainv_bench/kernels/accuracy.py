@@ -14,15 +14,12 @@ from torch import Tensor
 from dainv_bench import peers
 from dainv_bench.kernels.cases import Case, InputSet, Workload
 from dainv_bench.kernels.methods import LOSS, RELU, Method, Operation
+from dainv_bench.roundings import GRADIENT_PER_KAPPA, LOSS_PER_KAPPA, LOSS_ROUNDINGS, kappa
 from dainv_kernels.layout import accumulator_dtype, sample_rows
 
 # Roundings of the accumulator's dtype that may come together, on features without a large common mean. Seen are less
-# than a fifth of it.
-_LOSS_ROUNDINGS = 160
+# than a fifth of it, and of those of the loss.
 _GRADIENT_ROUNDINGS = 400
-# The Gram identity rounds numbers kappa = |f|^2 / |f - mean|^2 times as large as their differences; see equality.py.
-_LOSS_PER_KAPPA = 4
-_GRADIENT_PER_KAPPA = 16
 # Gradients in half precision are rounded when they are written, and again where they are added to another.
 _ROUNDINGS_OF_RESULT = 2
 
@@ -96,8 +93,7 @@ def _truth_of_layer(form: str, case: Case, x: Tensor, upstream: Tensor) -> Truth
         differentiated.append(loss)
         starts.append(_upstream_of_loss(case, x.device).double())
     (gradient,) = torch.autograd.grad(differentiated, exact, starts)
-    kappa = _kappa(sample_rows(activation.detach()))
-    return Truth(None if loss is None else loss.detach(), gradient, kappa)
+    return Truth(None if loss is None else loss.detach(), gradient, kappa(sample_rows(activation)))
 
 
 def measure_errors(
@@ -131,11 +127,11 @@ def measure_errors(
     return Errors(loss=_worst(losses) if losses else None, gradient=_worst(of_gradients))
 
 
-def _bounds(dtype: torch.dtype, kappa: float) -> tuple[float, float]:
+def _bounds(dtype: torch.dtype, cancelling: float) -> tuple[float, float]:
     """Of the loss and of the gradient."""
     unit = _unit(accumulator_dtype(dtype))
-    of_gradient = unit * (_GRADIENT_ROUNDINGS + _GRADIENT_PER_KAPPA * kappa) + _ROUNDINGS_OF_RESULT * _unit(dtype)
-    return unit * (_LOSS_ROUNDINGS + _LOSS_PER_KAPPA * kappa), of_gradient
+    gradient = unit * (_GRADIENT_ROUNDINGS + GRADIENT_PER_KAPPA * cancelling) + _ROUNDINGS_OF_RESULT * _unit(dtype)
+    return unit * (LOSS_ROUNDINGS + LOSS_PER_KAPPA * cancelling), gradient
 
 
 def complaint(errors: Errors) -> str | None:
@@ -153,10 +149,6 @@ def _worst(deviations: Sequence[Deviation]) -> Deviation:
 def _excess(deviation: Deviation) -> float:
     """The error as a multiple of its bound; NaN is beyond any."""
     return math.inf if math.isnan(deviation["error"]) else deviation["error"] / deviation["bound"]
-
-
-def _kappa(rows: Tensor) -> float:
-    return float(rows.square().sum() / (rows - rows.mean(0)).square().sum())
 
 
 def _unit(dtype: torch.dtype) -> float:

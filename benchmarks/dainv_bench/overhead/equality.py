@@ -11,29 +11,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.objective import Objective
 from dainv_bench import peers
 from dainv_bench.overhead.arms import Arm, Problem, eq4, objective_of
+from dainv_bench.roundings import (
+    FLOAT32,
+    GRADIENT_PER_KAPPA,
+    LOSS_PER_KAPPA,
+    LOSS_ROUNDINGS,
+    kappa,
+    refuse_beyond,
+    refuse_dead_layers,
+)
 from dainv_bench.workload import Batch
 from dainv_kernels.layout import sample_rows
 
-_U = 2.0**-24  # unit roundoff of float32
-
 # What float32 arithmetic may do to a loss and to the gradient of all parameters, relative to the truth below. "Seen"
-# is at initialisation, over widths, seeds, batch sizes, with and without batch normalisation.
-#
-# Sums of squares of deviations do not cancel: the rounding of a mean shifts a group as a whole and counts only
-# squared. What is left is the adding up of some 10^5 positive terms to a partial sum. Seen: up to 50 roundings.
-_LOSS_BOUND = 160 * _U  # 1e-5
+# there and here is at initialisation, over widths, seeds, batch sizes, with and without batch normalisation.
+_LOSS_BOUND = LOSS_ROUNDINGS * FLOAT32  # 1e-5
+_LOSS_PER_KAPPA = LOSS_PER_KAPPA * FLOAT32
 # The gradient then goes through the float32 backward pass of nine layers, which rounds as well. Seen: up to 350.
-_GRADIENT_BOUND = 1600 * _U  # 1e-4
-# The Gram identity forms a distance as the difference of squares that are kappa = |f|^2 / |f - mean|^2 times as large,
-# so kappa roundings come on top. Seen: 0.6 kappa in a loss, where they partly average out, 2.5 kappa in the gradient,
-# where they add up over the batch. kappa is near 10 for All-CNN-C as dainv initialises it, 10^6 with torch's defaults.
-_LOSS_PER_KAPPA = 4 * _U
-_GRADIENT_PER_KAPPA = 16 * _U
+_GRADIENT_BOUND = 1600 * FLOAT32  # 1e-4
+_GRADIENT_PER_KAPPA = GRADIENT_PER_KAPPA * FLOAT32
 
 
 class Agreement(TypedDict):
@@ -68,14 +68,7 @@ def _truth(network: AllCNNC, batch: Batch, problem: Problem) -> tuple[_Outcome, 
     task = functional.cross_entropy(logits, batch.labels).double()
     criterion = eq4(peers.closed_form(problem.ids), problem.weights)
     exact = criterion(task, {name: features.double() for name, features in activations.items()})
-    kappa = {name: _kappa(features.detach()) for name, features in activations.items()}
-    return _outcome(network, exact), kappa
-
-
-def _kappa(features: Tensor) -> float:
-    """Sum of squares of the activations over that of their deviations from the batch mean."""
-    rows = sample_rows(features).double()
-    return float(rows.square().sum() / (rows - rows.mean(0)).square().sum())
+    return _outcome(network, exact), {name: kappa(sample_rows(features)) for name, features in activations.items()}
 
 
 def _norm(gradients: Iterable[Tensor]) -> float:
@@ -120,20 +113,17 @@ def check_agreement(
     """
     found: dict[str, Agreement] = {}
     with _exact_convolutions():
-        truth, kappa = _truth(network, batch, problem)
-        if constant := [name for name, value in kappa.items() if not math.isfinite(value)]:
-            raise UserError(
-                f"nothing timed: {constant[0]} is dead at this initialisation; try another --seed or --width"
-            )
+        truth, kappas = _truth(network, batch, problem)
+        refuse_dead_layers(kappas)
         gradient_norm = _norm(truth.gradients.values())
         for arm in arms:
             got = _outcome(network, objective_of(arm.prepare(problem), network, batch.views, batch.labels))
             difference = {name: got.gradients[name] - truth.gradients[name] for name in truth.gradients}
             agreement = Agreement(
                 loss_error={name: abs(got.losses[name] - loss) / loss for name, loss in truth.losses.items()},
-                loss_bound={n: _LOSS_BOUND + arm.cancels * _LOSS_PER_KAPPA * k for n, k in kappa.items()},
+                loss_bound={n: _LOSS_BOUND + arm.cancels * _LOSS_PER_KAPPA * k for n, k in kappas.items()},
                 gradient_error=_norm(difference.values()) / gradient_norm,
-                gradient_bound=_GRADIENT_BOUND + arm.cancels * _GRADIENT_PER_KAPPA * max(kappa.values()),
+                gradient_bound=_GRADIENT_BOUND + arm.cancels * _GRADIENT_PER_KAPPA * max(kappas.values()),
             )
             _refuse_disagreement(arm.name, agreement, difference)
             found[arm.name] = agreement
@@ -143,19 +133,9 @@ def check_agreement(
 
 def _refuse_disagreement(arm: str, agreement: Agreement, difference: dict[str, Tensor]) -> None:
     for layer, error in agreement["loss_error"].items():
-        bound = agreement["loss_bound"][layer]
-        if not error <= bound:  # so that NaN is refused as well
-            raise UserError(
-                f"nothing timed: {arm} disagrees at {layer}: the loss is off by {error:.1e}, "
-                f"at most {bound:.1e} expected"
-            )
-    error, bound = agreement["gradient_error"], agreement["gradient_bound"]
-    if not error <= bound:
-        by_layer: dict[str, list[Tensor]] = {}
-        for name, gradient in difference.items():
-            by_layer.setdefault(name.split(".")[0], []).append(gradient)
-        worst = max(by_layer, key=lambda layer: _norm(by_layer[layer]))
-        raise UserError(
-            f"nothing timed: {arm} disagrees at {worst}: the gradient is off by {error:.1e}, "
-            f"at most {bound:.1e} expected"
-        )
+        refuse_beyond(agreement["loss_bound"][layer], error, arm, layer, "the loss")
+    by_layer: dict[str, list[Tensor]] = {}
+    for name, gradient in difference.items():
+        by_layer.setdefault(name.split(".")[0], []).append(gradient)
+    worst = max(by_layer, key=lambda layer: _norm(by_layer[layer]))
+    refuse_beyond(agreement["gradient_bound"], agreement["gradient_error"], arm, worst, "the gradient")

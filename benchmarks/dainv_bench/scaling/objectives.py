@@ -9,20 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dainv.errors import UserError
 from dainv.objective import Objective, combine, layer_weights, weigh
 from dainv_bench.peers import PEERS, Peer
+from dainv_bench.roundings import FLOAT32, LOSS_ROUNDINGS, refuse_beyond
 from dainv_bench.scaling.axes import Point
 from dainv_kernels import Groups, invariance_loss
 
 Features = Mapping[str, Tensor]  # layer -> (B, D), requires grad
 OfFeatures = Callable[[Features], Objective]
 
-_U = 2.0**-24  # unit roundoff of float32
-# Errors against float64 on features without a common mean, where the Gram identity loses little; the bounds of the
-# other suites, which say where they come from.
-_LOSS_BOUND = 160 * _U
-_GRADIENT_BOUND = 1600 * _U
+# Errors against float64 on features without a common mean, where the Gram identity loses little; the bounds of
+# overhead, which says where they come from.
+_LOSS_BOUND = LOSS_ROUNDINGS * FLOAT32
+_GRADIENT_BOUND = 1600 * FLOAT32
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,8 @@ def compare(name: str, of_features: OfFeatures, features: Features, truth: list[
     for layer, gradient, one in zip(features, gradients, truth, strict=True):
         loss_error = float((objective.invariance[layer].detach() - one.loss).abs() / one.loss)
         gradient_error = float((gradient - one.gradient).norm() / one.gradient.norm())
-        for what, error, bound in (("loss", loss_error, _LOSS_BOUND), ("gradient", gradient_error, _GRADIENT_BOUND)):
-            if not error <= bound:  # so that NaN is refused as well
-                raise UserError(
-                    f"nothing timed: {name} disagrees at {point}, {layer}: the {what} is off by {error:.1e}, "
-                    f"at most {bound:.1e} expected"
-                )
+        refuse_beyond(_LOSS_BOUND, loss_error, name, f"{point}, {layer}", "the loss")
+        refuse_beyond(_GRADIENT_BOUND, gradient_error, name, f"{point}, {layer}", "the gradient")
 
 
 def check(name: str, of_features: OfFeatures, features: Features, point: Point) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 import numpy as np
 import torch
 
-from dainv.errors import UserError
 from dainv.taps import evaluating
+from dainv_bench.roundings import FLOAT32, kappa, refuse_beyond, refuse_dead_layers
 from dainv_bench.scores.arms import Arm, Problem, Sigma, published_scores
 
-_U = 2.0**-24  # unit roundoff of float32
 # What float32 arithmetic may do to 1 - sigma, a ratio of two sums of squares of deviations. Seen: up to 2 roundings.
-_BOUND = 40 * _U
-# The Gram identity forms a distance as the difference of squares that are kappa = |f|^2 / |f - mean|^2 times as large.
+_BOUND = 40 * FLOAT32
+# The Gram identity forms a distance as the difference of squares that are kappa times as large (roundings.py).
 # The rounding of an image's own squared norm is in all its distances and does not average out. Seen: up to 4 kappa.
-_PER_KAPPA = 16 * _U
+_PER_KAPPA = 16 * FLOAT32
 
 
 class Deviation(TypedDict):
@@ -31,10 +29,10 @@ class Deviation(TypedDict):
 Agreement = dict[str, Deviation]  # by layer
 
 
-def bounds_of(arms: Iterable[Arm], kappa: Mapping[str, float]) -> dict[str, float]:
+def bounds_of(arms: Iterable[Arm], kappas: Mapping[str, float]) -> dict[str, float]:
     """Layer -> how far the scores of these arms may lie apart, or that of one arm from the truth."""
     arms = list(arms)
-    return {layer: sum(_BOUND + arm.cancels * _PER_KAPPA * value for arm in arms) for layer, value in kappa.items()}
+    return {layer: sum(_BOUND + arm.cancels * _PER_KAPPA * value for arm in arms) for layer, value in kappas.items()}
 
 
 def kappas(problem: Problem) -> dict[str, float]:
@@ -43,14 +41,9 @@ def kappas(problem: Problem) -> dict[str, float]:
     Raises:
         UserError: a layer is the same for all images and has no scores.
     """
-    found = {}
     with evaluating(problem.network):
-        for name, rows in problem.features(problem.images).items():
-            exact = rows.double()
-            squares, deviations = float(exact.square().sum()), float((exact - exact.mean(0)).square().sum())
-            found[name] = squares / deviations if deviations > 0 else math.inf
-    if dead := [name for name, value in found.items() if not math.isfinite(value)]:
-        raise UserError(f"nothing timed: {dead[0]} is dead at this initialisation; try another --seed or --width")
+        found = {name: kappa(rows) for name, rows in problem.features(problem.images).items()}
+    refuse_dead_layers(found)
     return found
 
 
@@ -68,10 +61,6 @@ def compare(name: str, sigma: Sigma, other: Sigma, bounds: Mapping[str, float]) 
     found: Agreement = {}
     for layer, bound in bounds.items():
         error = float(np.linalg.norm(sigma[layer] - other[layer]) / np.linalg.norm(1 - other[layer]))
-        if not error <= bound:  # so that NaN is refused as well
-            raise UserError(
-                f"nothing timed: {name} disagrees at {layer}: 1 - sigma is off by {error:.1e}, "
-                f"at most {bound:.1e} expected"
-            )
+        refuse_beyond(bound, error, name, layer, "1 - sigma")
         found[layer] = Deviation(error=error, bound=bound)
     return found
