@@ -20,31 +20,43 @@ SCHEMA = 1
 FOLDER = Path("benchmarks/results")
 
 
-class Result(TypedDict):
+class Head(TypedDict):
     """What every result has; benchmarks/README.md explains every field, these and those of the suites."""
 
     schema: int
     suite: str
     date: str
-    interrupted: bool
     environment: dict[str, Any]
+
+
+class Result(Head):
+    """What every result of times has."""
+
+    interrupted: bool
     load_average: dict[str, list[float] | None]  # before, after
     settings: dict[str, Any]
 
 
+def head_of(suite: str) -> Head:
+    """The head of a result of a suite."""
+    return Head(
+        schema=SCHEMA,
+        suite=suite,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment(),
+    )
+
+
 def begin(suite: str, settings: Mapping[str, Any]) -> Result:
-    """The head of a result, taken before anything is measured.
+    """The head of a result of times, taken before anything is measured.
 
     Args:
         suite: its name.
         settings: everything that has an influence on what is measured, defaults included; tuples become lists.
     """
     return Result(
-        schema=SCHEMA,
-        suite=suite,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **head_of(suite),
         interrupted=False,
-        environment=environment(),
         load_average={"before": load_average(), "after": None},
         settings={name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()},
     )

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dainv_bench.formats import print_table
+from dainv_bench.provenance import load_of
 
 NOTHING = "–"
 
@@ -52,7 +53,7 @@ def print_summary(console: Console, summary: Summary, result: Mapping[str, Any])
         table.add_row(*("" for _ in shared) if shared == before else shared, *row[summary.names :])
         before = shared
     print_table(console, table)
-    for note in (*summary.notes, *_circumstances(result)):
+    for note in (*summary.notes, *circumstances(result)):
         console.print(Text(note.replace("`", "")), soft_wrap=True)
     if summary.verdict is not None:
         console.print(Text(summary.verdict.replace("`", ""), style="bold"), soft_wrap=True)
@@ -123,14 +124,13 @@ def counted(counts: Iterable[int], noun: str = "rounds") -> str:
     return f"{found[0]} to {found[-1]} {noun}" if len(found) > 1 else f"{found[0]} {noun}"
 
 
-def _circumstances(result: Mapping[str, Any]) -> list[str]:
-    load, found = result["load_average"], []
-    if result["interrupted"]:
-        found.append("interrupted before all was measured")
-    if load["before"] and load["after"]:
-        cpus = result["environment"]["cpu_count"]
-        found.append(f"load average {load['before'][0]:.2f} before, {load['after'][0]:.2f} after, on {cpus} CPUs")
-    return found
+def circumstances(result: Mapping[str, Any]) -> list[str]:
+    """Whether it was interrupted, and the load, where that is known."""
+    load = load_of(result)
+    return [
+        *(["interrupted before all was measured"] if result.get("interrupted") else []),
+        *([f"{load}, on {result['environment']['cpu_count']} CPUs"] if load else []),
+    ]
 
 
 def judged(verdict: str, limit: str) -> str:

@@ -8,12 +8,11 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from dainv_bench.compare.changes import Change
 from dainv_bench.compare.series import Key
-from dainv_bench.formats import print_table, readable_time
+from dainv_bench.formats import number_table, print_table, readable_time
 from dainv_bench.provenance import commit_of, date_of, load_of, machine_of
 
 _STYLES = {"slower": "red", "faster": "green"}
@@ -44,10 +43,7 @@ def print_changes(console: Console, changes: Mapping[Key, Change]) -> None:
     for case, group in groupby(changes, key=lambda key: key.case):
         if case:
             console.print(Text(case, style="bold"), soft_wrap=True)
-        table = Table()
-        table.add_column("method", no_wrap=True)
-        for heading in ("A", "B", "B / A", "95 % interval", ""):
-            table.add_column(heading, justify="right", no_wrap=True)
+        table = number_table("method", "A", "B", "B / A", "95 % interval", "")
         for key in group:
             change = changes[key]
             ratio = change.ratio

@@ -7,29 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypedDict
 
 import torch
 
-from dainv.environment import environment
 from dainv_bench.gpu.goals import Judged, judge_goals
 from dainv_bench.gpu.process import LOG, NOT_RUN, PASSED, ROOT, StageResult, not_run, run_stage
 from dainv_bench.gpu.stages import STAGES, Stage
-from dainv_bench.results import SCHEMA, write_result
+from dainv_bench.results import Head, head_of, write_result
 
 NO_GPU = "no CUDA device"
 
 
-class GpuCheckResult(TypedDict):
+class GpuCheckResult(Head):
     """What ``dainv-bench gpu-check`` writes."""
 
-    schema: int
-    suite: str
-    date: str
     interrupted: bool
-    environment: dict[str, Any]
     stages: dict[str, StageResult]
     goals: list[Judged]
 
@@ -57,15 +50,7 @@ def run(
         UserError: the results cannot be written.
     """
     has_gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-    result = GpuCheckResult(
-        schema=SCHEMA,
-        suite="gpu-check",
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        interrupted=False,
-        environment=environment(),
-        stages={},
-        goals=[],
-    )
+    result = GpuCheckResult(**head_of("gpu-check"), interrupted=False, stages={}, goals=[])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LOG).unlink(missing_ok=True)
     reserved = sum(stage.seconds for stage in stages)

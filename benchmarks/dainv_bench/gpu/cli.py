@@ -9,7 +9,8 @@ import click
 from dainv_bench.console import RESULT_FILE, console, result_path, write
 from dainv_bench.gpu import check
 from dainv_bench.gpu import launches as launches_suite
-from dainv_bench.gpu.table import print_gpu_check, print_launches
+from dainv_bench.gpu.summary import print_gpu_check, summarise_launches
+from dainv_bench.summary import print_summary
 
 
 @click.command(short_help="What a step launches, and whether the host waits.")
@@ -21,7 +22,7 @@ from dainv_bench.gpu.table import print_gpu_check, print_launches
 def launches(batch_size: int, views: int, device: str, seed: int, out: Path | None) -> None:
     """Count what one training step of each arm launches on a GPU, and look for waits of the host."""
     result = launches_suite.measure(device, batch_size, views, seed)
-    print_launches(console, result)
+    print_summary(console, summarise_launches(result), result)
     write(out or result_path("launches", result), result)
 
 

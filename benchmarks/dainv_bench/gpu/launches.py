@@ -6,7 +6,6 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,13 +13,12 @@ from typing import Any, TypedDict
 import torch
 
 from dainv.devices import resolve_device
-from dainv.environment import environment
 from dainv.errors import UserError
 from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
 from dainv_bench.overhead.arms import ARMS, BASELINE, Problem
 from dainv_bench.replay import waits_for_gpu
-from dainv_bench.results import SCHEMA
+from dainv_bench.results import Head, head_of
 from dainv_bench.workload import TrainingStep, make_batches, make_network
 
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profiler's trace
@@ -37,13 +35,9 @@ class ArmLaunches(TypedDict):
     fewer: dict[str, int]
 
 
-class LaunchesResult(TypedDict):
+class LaunchesResult(Head):
     """What ``dainv-bench launches`` writes."""
 
-    schema: int
-    suite: str
-    date: str
-    environment: dict[str, Any]
     settings: dict[str, Any]
     arms: dict[str, ArmLaunches]
 
@@ -84,10 +78,7 @@ def measure(device_name: str = "auto", batch_size: int = 128, views: int = 8, se
             if not counts[name]:
                 raise UserError("nothing counted: torch's profiler sees nothing of what runs on this GPU")
     return LaunchesResult(
-        schema=SCHEMA,
-        suite="launches",
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        environment=environment(),
+        **head_of("launches"),
         settings={"batch_size": batch_size, "views": views, "seed": seed, "device": str(device)},
         arms={name: _against(counts, waits, name, not_run[name]) for name in ARMS},
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dainv_bench.formats import number_table, print_table, readable_time
 from dainv_bench.replay import DIRECTIONS
-from dainv_bench.summary import NOTHING, counted, markdown_list, markdown_table, place_of, without_a_time
+from dainv_bench.summary import NOTHING, circumstances, counted, markdown_list, markdown_table, place_of, without_a_time
 
 _SHOWN = DIRECTIONS[:2]
 
@@ -31,12 +31,10 @@ def print_kernels(console: Console, result: Mapping[str, Any]) -> None:
             else:
                 table.add_row(name, "wrong" if method["wrong"] else "not run")
         print_table(console, table)
-    for note in notes_of(result):
+    for note in (*notes_of(result), *circumstances(result)):
         console.print(Text(note.replace("`", "")), soft_wrap=True)
-    stopped = ", interrupted" if result["interrupted"] else ""
     console.print(
-        Text(f"% of copy: forward / backward; medians of {_rounds(result)}{stopped}, {result['settings']['device']}"),
-        soft_wrap=True,
+        Text(f"% of copy: forward / backward; medians of {_rounds(result)}, {place_of(result)}"), soft_wrap=True
     )
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dainv_bench.captured import summary as captured
+from dainv_bench.gpu.summary import gpu_check_markdown, summarise_launches
 from dainv_bench.kernels.summary import kernels_legend, kernels_markdown
 from dainv_bench.overhead import summary as overhead
 from dainv_bench.report.entries import Entry
 from dainv_bench.report.figures import captured_figure, kernels_figure, overhead_figure, scores_figure
-from dainv_bench.report.tables import gpu_check_markdown, launches_markdown
 from dainv_bench.resources.results import newest_first
 from dainv_bench.resources.summary import resources_markdown
 from dainv_bench.scaling import summary as scaling
@@ -81,7 +81,7 @@ SECTIONS = {
     "kernels": Section("Kernels", kernels_markdown, kernels_legend, kernels_figure, _POINTS),
     "scores": _summarised("Invariance scores", scores.summarise, scores_figure, _RATIOS),
     "scaling": _summarised("Growth of cost", scaling.summarise, scaling_figure, _POWERS),
-    "launches": Section("Launches of a training step", launches_markdown),
+    "launches": _summarised("Launches of a training step", summarise_launches),
     "kernel-resources": Section("Resources of the kernels", _resources, together=True),
     "gpu-check": Section("GPU check", gpu_check_markdown),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from dainv_bench.resources.compilation import Compiled
-from dainv_bench.results import FOLDER
+from dainv_bench.results import FOLDER, Head
 
 SUITE = "kernel-resources"
 
@@ -25,13 +25,9 @@ class KernelResources(TypedDict):
     compiled: dict[str, Compiled]  # by target
 
 
-class ResourcesResult(TypedDict):
+class ResourcesResult(Head):
     """What ``dainv-bench resources`` writes; benchmarks/README.md explains every field."""
 
-    schema: int
-    suite: str
-    date: str
-    environment: dict[str, Any]
     variants: dict[str, dict[str, Any]]
     kernels: list[KernelResources]
 

@@ -10,14 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any
 
-from dainv.environment import environment
 from dainv.errors import UserError
 from dainv_bench.resources.results import SUITE, KernelResources, ResourcesResult
 from dainv_bench.resources.variants import TARGETS, VARIANTS, Variant
-from dainv_bench.results import SCHEMA
+from dainv_bench.results import head_of
 from dainv_bench.steps import Tell, silent
 
 
@@ -52,10 +50,7 @@ def measure_resources(
     with ThreadPoolExecutor(min(len(targets), os.cpu_count() or 1)) as pool:
         records = dict(zip(targets, pool.map(compile_for, targets), strict=True))
     return ResourcesResult(
-        schema=SCHEMA,
-        suite=SUITE,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        environment=environment(),
+        **head_of(SUITE),
         variants={variant.name: asdict(variant) for variant in variants},
         kernels=_side_by_side(records),
     )
