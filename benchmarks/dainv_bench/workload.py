@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +29,12 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
+def smooth_images(number: int, generator: torch.Generator) -> Tensor:
+    """``(number, 3, 32, 32)`` random colours in [0, 1] that change slowly over an image."""
+    coarse = torch.rand(number, 3, _BLOBS, _BLOBS, generator=generator)
+    return functional.interpolate(coarse, size=IMAGE_SIZE, mode="bicubic").clamp(0, 1)
+
+
 def make_batches(number: int, n_images: int, views: int, seed: int, device: torch.device) -> list[Batch]:
     """Smooth random colour images under the *heavier* augmentation, the same on every device.
 
@@ -38,9 +45,7 @@ def make_batches(number: int, n_images: int, views: int, seed: int, device: torc
     heavier = augmentation("heavier")
     batches = []
     for _ in range(number):
-        coarse = torch.rand(n_images, 3, _BLOBS, _BLOBS, generator=generator)
-        images = functional.interpolate(coarse, size=IMAGE_SIZE, mode="bicubic").clamp(0, 1)
-        augmented = heavier(images.repeat_interleave(views, dim=0), generator)
+        augmented = heavier(smooth_images(n_images, generator).repeat_interleave(views, dim=0), generator)
         labels = torch.randint(N_CLASSES, (n_images,), generator=generator).repeat_interleave(views)
         on_device = augmented.to(device).contiguous(memory_format=torch.channels_last)
         batches.append(Batch(on_device, labels.to(device)))
@@ -62,16 +67,13 @@ def make_network(
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-class Batches(Protocol):
-    """Batches by number; those past the last begin anew."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def __getitem__(self, number: int, /) -> Batch:
-        """Batch number so and so."""
-        ...
+def arithmetic_on(device: torch.device) -> dict[str, Any]:
+    """What these networks compute in, for the settings of a result."""
+    return {
+        "dtype": "float32",
+        "memory_format": "channels_last",
+        "tf32_convolutions": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
+    }
 
 
 class Loader:
@@ -111,21 +113,7 @@ class Loader:
         return Batch(views.contiguous(memory_format=torch.channels_last), self._images.labels[chosen])
 
 
-class TrainingEpoch:
-    """Whole epochs of an arm, batches included.
-
-    Args:
-        step: one update; its batches are made as they are asked for.
-        length: updates an epoch.
-    """
-
-    def __init__(self, step: TrainingStep, length: int) -> None:
-        self._step, self._length = step, length
-
-    def __call__(self, number: int) -> None:
-        """Epoch number so and so, counted from 0."""
-        for update in range(self._length):
-            self._step(number * self._length + update)
+Batches = Sequence[Batch] | Loader  # by number; a list of them begins anew after the last
 
 
 class TrainingStep:

@@ -10,23 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import torch
-
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.models.foreign import first_line
-from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
 from dainv_bench.captured.forms import Step, make_step, update_error
 from dainv_bench.captured.results import CapturedResult, FormResult
 from dainv_bench.captured.settings import EAGER, CapturedSettings
-from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem
+from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem, published_problem
 from dainv_bench.overhead.equality import check_agreement
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval, paired_overhead
 from dainv_bench.steps import Steps, Tell, silent
 from dainv_bench.timing import Rounds, interleave, queued_meter_for
-from dainv_bench.workload import Batch, make_batches, make_network
+from dainv_bench.workload import Batch, arithmetic_on, make_batches, make_network
 
 _N_BATCHES = 4
 _STEPS_A_TURN = 10
@@ -52,15 +49,13 @@ def measure(settings: CapturedSettings, tell: Tell = silent) -> Iterator[Capture
         KeyboardInterrupt: before there were rounds enough to say anything.
     """
     device = settings.timed_device()
-    published = TrainSettings()
     network = make_network(settings.width, settings.batch_norm, settings.seed, device)
-    weights = layer_weights(len(network.layer_names), published.alpha, published.spread, published.scheme)
-    problem = Problem(settings.n_images, settings.views, weights, device)
+    problem = published_problem(network, settings.n_images, settings.views, device)
     batches = make_batches(_N_BATCHES, settings.n_images, settings.views, settings.seed, device)
     chosen = [arm for arm in ARMS.values() if arm.name == BASELINE or arm.name in settings.arms]
     planned = [(arm, form) for arm in chosen for form in settings.forms_of(arm.name)]
 
-    head = begin("captured", _resolved(settings, published, problem))
+    head = begin("captured", _resolved(settings, problem))
     why_not = {arm.name: arm.why_not(device) or _disagreement(arm, problem, network, batches[0]) for arm in chosen}
     steps, works = _prepare(planned, why_not, problem, network, batches, tell)
     rounds = interleave(
@@ -152,8 +147,8 @@ def _with_times(steps: dict[str, FormResult], timed: Sequence[str], rounds: Roun
     return best
 
 
-def _resolved(settings: CapturedSettings, published: TrainSettings, problem: Problem) -> dict[str, Any]:
-    on_gpu = problem.device.type == "cuda"
+def _resolved(settings: CapturedSettings, problem: Problem) -> dict[str, Any]:
+    published = TrainSettings()
     return settings.resolved(
         problem.device,
         n_images=problem.n_images,
@@ -161,8 +156,6 @@ def _resolved(settings: CapturedSettings, published: TrainSettings, problem: Pro
         layer_weights=problem.weights,
         learning_rate=published.learning_rate,
         momentum=published.momentum,
-        optimizer="fused SGD" if on_gpu else "SGD",
-        dtype="float32",
-        memory_format="channels_last",
-        tf32_convolutions=on_gpu and torch.backends.cudnn.allow_tf32,
+        optimizer="fused SGD" if problem.device.type == "cuda" else "SGD",
+        **arithmetic_on(problem.device),
     )

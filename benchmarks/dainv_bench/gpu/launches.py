@@ -14,9 +14,7 @@ import torch
 
 from dainv.devices import resolve_device
 from dainv.errors import UserError
-from dainv.objective import layer_weights
-from dainv.settings import TrainSettings
-from dainv_bench.overhead.arms import ARMS, BASELINE, Problem
+from dainv_bench.overhead.arms import ARMS, BASELINE, published_problem
 from dainv_bench.replay import waits_for_gpu
 from dainv_bench.results import Head, head_of
 from dainv_bench.workload import TrainingStep, make_batches, make_network
@@ -59,10 +57,8 @@ def measure(device_name: str = "auto", batch_size: int = 128, views: int = 8, se
     device = resolve_device(device_name)
     if device.type != "cuda":
         raise UserError(f"--device {device_name}: launches are counted on a CUDA device, and there is none")
-    published = TrainSettings()
     network = make_network(1.0, False, seed, device)
-    weights = layer_weights(len(network.layer_names), published.alpha, published.spread, published.scheme)
-    problem = Problem(batch_size // views, views, weights, device)
+    problem = published_problem(network, batch_size // views, views, device)
     batches = make_batches(2, problem.n_images, views, seed, device)
     counts: dict[str, Counter[str]] = {}
     waits: dict[str, str | None] = {}

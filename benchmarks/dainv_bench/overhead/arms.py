@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dainv.models.allcnn import AllCNNC
-from dainv.objective import Objective, combine, weigh
+from dainv.objective import Objective, combine, layer_weights, weigh
+from dainv.settings import TrainSettings
 from dainv_bench.peers import PEERS, LayerLoss, Peer
 from dainv_kernels import Groups
 from dainv_kernels.backends import choose_backend, interpreted
@@ -37,6 +38,13 @@ class Problem:
     def ids(self) -> Tensor:
         """``(B,)`` source image of each sample."""
         return torch.arange(self.n_images, device=self.device).repeat_interleave(self.views)
+
+
+def published_problem(network: AllCNNC, n_images: int, views: int, device: torch.device) -> Problem:
+    """With the weights of the published run."""
+    published = TrainSettings()
+    weights = layer_weights(len(network.layer_names), published.alpha, published.spread, published.scheme)
+    return Problem(n_images, views, weights, device)
 
 
 # Task loss and activations (layer name -> (B, ...), first layer first) to what is differentiated.

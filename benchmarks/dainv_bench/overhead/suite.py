@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 
 from dainv.models.allcnn import AllCNNC
-from dainv.objective import layer_weights
 from dainv.settings import TrainSettings
 from dainv_bench.overhead.allocator import malloc_variables, set_allocator
-from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem
+from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem, published_problem
 from dainv_bench.overhead.equality import Agreement, check_agreement
 from dainv_bench.overhead.results import ArmResult, OverheadResult, Verdict
 from dainv_bench.overhead.settings import OverheadSettings
@@ -25,8 +25,8 @@ from dainv_bench.workload import (
     N_CLASSES,
     Batches,
     Loader,
-    TrainingEpoch,
     TrainingStep,
+    arithmetic_on,
     make_batches,
     make_network,
 )
@@ -50,16 +50,14 @@ def measure(settings: OverheadSettings, tell: Tell = silent) -> Iterator[Overhea
     """
     device = settings.timed_device()
     set_allocator(settings.allocator)
-    published = TrainSettings()
     batches, network = _batches_and_network(settings, device)
-    weights = layer_weights(len(network.layer_names), published.alpha, published.spread, published.scheme)
-    problem = Problem(settings.n_images, settings.views, weights, device)
+    problem = published_problem(network, settings.n_images, settings.views, device)
     chosen = [arm for arm in ARMS.values() if arm.name == BASELINE or arm.name in settings.arms]
     not_run = {arm.name: reason for arm in chosen if (reason := arm.why_not(device)) is not None}
     running = [arm for arm in chosen if arm.name not in not_run]
     with_objective = [arm for arm in running if arm.taps]
 
-    head = begin("overhead", _resolved(settings, published, problem, len(batches)))
+    head = begin("overhead", _resolved(settings, problem, len(batches)))
     step = Steps(tell, len(with_objective) + (settings.warmup + settings.rounds) * len(running))
     works = {arm.name: _work(arm, problem, network, batches, settings.epoch) for arm in running}
     agreements = check_agreement(with_objective, problem, network, batches[0], step)
@@ -77,22 +75,25 @@ def measure(settings: OverheadSettings, tell: Tell = silent) -> Iterator[Overhea
 
 
 def _batches_and_network(settings: OverheadSettings, device: torch.device) -> tuple[Batches, AllCNNC]:
-    shape: dict[str, int] = {}
-    batches: Batches
+    make = partial(make_network, settings.width, settings.batch_norm, settings.seed, device)
     if settings.epoch:
-        batches = Loader(settings.data, settings.n_images, settings.views, settings.seed, device)
-        shape = {"n_classes": batches.n_classes, "in_channels": batches.in_channels}
-    else:
-        batches = make_batches(_N_BATCHES, settings.n_images, settings.views, settings.seed, device)
-    return batches, make_network(settings.width, settings.batch_norm, settings.seed, device, **shape)
+        loader = Loader(settings.data, settings.n_images, settings.views, settings.seed, device)
+        return loader, make(loader.n_classes, loader.in_channels)
+    return make_batches(_N_BATCHES, settings.n_images, settings.views, settings.seed, device), make()
 
 
 def _work(arm: Arm, problem: Problem, network: AllCNNC, batches: Batches, epoch: bool) -> Callable[[int], None]:
-    step = TrainingStep(network, arm.prepare(problem), batches)
-    return TrainingEpoch(step, len(batches)) if epoch else step
+    step, updates = TrainingStep(network, arm.prepare(problem), batches), len(batches)
+
+    def whole_epoch(number: int) -> None:
+        for update in range(updates):
+            step(number * updates + update)
+
+    return whole_epoch if epoch else step
 
 
-def _resolved(settings: OverheadSettings, published: TrainSettings, problem: Problem, n_batches: int) -> dict[str, Any]:
+def _resolved(settings: OverheadSettings, problem: Problem, n_batches: int) -> dict[str, Any]:
+    published = TrainSettings()
     return settings.resolved(
         problem.device,
         n_images=problem.n_images,
@@ -101,9 +102,7 @@ def _resolved(settings: OverheadSettings, published: TrainSettings, problem: Pro
         data=settings.data if settings.epoch else None,
         updates=n_batches if settings.epoch else 1,
         malloc_variables=malloc_variables(),
-        dtype="float32",
-        memory_format="channels_last",
-        tf32_convolutions=problem.device.type == "cuda" and torch.backends.cudnn.allow_tf32,
+        **arithmetic_on(problem.device),
         alpha=published.alpha,
         layer_weights=problem.weights,
         normalization=published.normalization,

@@ -29,6 +29,7 @@ from dainv_bench.scores.settings import ScoresSettings
 from dainv_bench.statistics import Interval, judge, median_interval
 from dainv_bench.steps import Steps, Tell, silent
 from dainv_bench.timing import interleave, measure_each, meter_for
+from dainv_bench.workload import arithmetic_on
 
 _CHECKED = 64  # images on which all arms are compared with float64
 
@@ -81,9 +82,7 @@ def _resolved(settings: ScoresSettings, device: torch.device) -> dict[str, Any]:
         sizes=sorted(set(settings.sizes)),
         transform=TRANSFORM,
         checked_images=_CHECKED,
-        dtype="float32",
-        memory_format="channels_last",
-        tf32_convolutions=device.type == "cuda" and torch.backends.cudnn.allow_tf32,
+        **arithmetic_on(device),
     )
 
 

@@ -19,7 +19,7 @@ from dainv_bench.steps import Tell, silent
 from dainv_bench.timing import Rounds, interleave, measure_each, queued_meter_for
 from dainv_bench.training.results import BASELINE, EAGER, OBJECTIVE, PLAIN, PrecisionResult, TrainingResult
 from dainv_bench.training.settings import TrainingSettings
-from dainv_bench.training.trainers import Messages, make_trainer, smooth_images
+from dainv_bench.training.trainers import Messages, made_up_data, make_trainer
 
 _CIFAR_TRAIN, _CIFAR_TEST = 50_000, 10_000
 
@@ -40,7 +40,7 @@ def measure(settings: TrainingSettings, tell: Tell = silent) -> Iterator[Trainin
     """
     device = settings.timed_device()
     chosen = list(dict.fromkeys(settings.precision))
-    data = smooth_images(max(2000, 4 * settings.n_images), 1000, settings.seed)
+    data = made_up_data(max(2000, 4 * settings.n_images), 1000, settings.seed)
     head = begin("training", settings.resolved(device))
 
     def measure_precision(precision: str) -> tuple[PrecisionResult, bool]:

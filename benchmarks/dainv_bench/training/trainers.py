@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from dainv.data import ImageData, ImageSplit
 from dainv.reporting import SilentReporter
@@ -11,9 +10,7 @@ from dainv.settings import TrainSettings
 from dainv.training import Trainer
 from dainv_bench.training.results import BASELINE, EAGER, PLAIN
 from dainv_bench.training.settings import TrainingSettings
-from dainv_bench.workload import IMAGE_SIZE, N_CLASSES
-
-_BLOBS = 3  # coarse pixels a side that an image is enlarged from
+from dainv_bench.workload import N_CLASSES, smooth_images
 
 
 class Messages(SilentReporter):
@@ -63,14 +60,12 @@ def make_trainer(settings: TrainingSettings, data: ImageData, precision: str, fo
     )
 
 
-def smooth_images(n_train: int, n_test: int, seed: int) -> ImageData:
-    """Random colour images of the size of CIFAR-10's, for machines without it; labels are random, too."""
+def made_up_data(n_train: int, n_test: int, seed: int) -> ImageData:
+    """Smooth images of the size of CIFAR-10's with random labels, for machines without it."""
     generator = torch.Generator().manual_seed(seed)
 
-    def split(n: int) -> ImageSplit:
-        coarse = torch.rand(n, 3, _BLOBS, _BLOBS, generator=generator)
-        images = functional.interpolate(coarse, size=IMAGE_SIZE, mode="bicubic").clamp(0, 1)
-        labels = torch.randint(N_CLASSES, (n,), generator=generator)
-        return ImageSplit(images.mul(255).round().to(torch.uint8), labels)
+    def split(number: int) -> ImageSplit:
+        images = smooth_images(number, generator).mul(255).round().to(torch.uint8)
+        return ImageSplit(images, torch.randint(N_CLASSES, (number,), generator=generator))
 
     return ImageData("smooth", split(n_train), split(n_test), tuple("0123456789"))
