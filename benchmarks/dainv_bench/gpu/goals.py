@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from dainv_bench.overhead.arms import BASELINE
+from dainv_bench.kernels.results import wrong_methods
 from dainv_bench.statistics import median_interval
 
 H200 = "H200"
@@ -17,12 +17,16 @@ _FUSED_ARM = "ours-fused"
 
 
 class Measured(NamedTuple):
-    """A number, with its 95 % interval where there is one; or the reason why there is none."""
+    """A number, with its 95 % interval where there is one, and what there is to say about it."""
 
-    value: float | None
+    value: float
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+
+
+class Unknown(Exception):
+    """Why there is no number."""
 
 
 Results = Mapping[str, Mapping[str, Any]]  # stage -> what its suite wrote
@@ -37,7 +41,8 @@ class Goal:
         limit: what it may be.
         at_most: whether the limit is an upper one.
         stage: whose result it is read from.
-        read: reads it.
+        read: reads it; given the result and ``of``.
+        of: what of it.
         only_on: part of the name of the device that the limit was made for; None for all.
     """
 
@@ -45,7 +50,8 @@ class Goal:
     limit: float
     at_most: bool
     stage: str
-    read: Callable[[Mapping[str, Any]], Measured]
+    read: Callable[..., Measured]
+    of: tuple[str, ...] = ()
     only_on: str | None = None
 
 
@@ -74,203 +80,178 @@ def judge_goals(results: Results, incomplete: Mapping[str, str], device_name: st
 
 
 def _judge(goal: Goal, results: Results, incomplete: Mapping[str, str], device_name: str | None) -> Judged:
-    if device_name is None:
-        measured = Measured(None, reason="no CUDA device")
-    elif goal.stage not in results:
-        measured = Measured(None, reason=incomplete.get(goal.stage, f"no result of stage {goal.stage}"))
-    else:
-        measured = _read(goal, results[goal.stage])
-    value, reason = measured.value, measured.reason or incomplete.get(goal.stage)
-    if value is None:
-        verdict = "not run"
-    elif goal.only_on is not None and goal.only_on not in (device_name or ""):
-        verdict, reason = "not run", f"the limit is for an {goal.only_on}"
-    else:
-        verdict = "met" if (value <= goal.limit if goal.at_most else value >= goal.limit) else "missed"
+    reason = incomplete.get(goal.stage)
+    verdict = "not run"
+    measured: Measured | None = None
+    try:
+        if device_name is None:
+            raise Unknown("no CUDA device")
+        measured = _read(goal, results, reason)
+        reason = measured.reason or reason
+        if goal.only_on is not None and goal.only_on not in device_name:
+            raise Unknown(f"the limit is for an {goal.only_on}")
+        met = measured.value <= goal.limit if goal.at_most else measured.value >= goal.limit
+        verdict = "met" if met else "missed"
+    except Unknown as unknown:
+        reason = str(unknown)
+    value, low, high = (None, None, None) if measured is None else measured[:3]
     return Judged(
         goal=goal.name,
         limit=goal.limit,
         at_most=goal.at_most,
         measured=value,
-        low=measured.low,
-        high=measured.high,
+        low=low,
+        high=high,
         verdict=verdict,
         reason=reason,
     )
 
 
-def _read(goal: Goal, result: Mapping[str, Any]) -> Measured:
+def _read(goal: Goal, results: Results, incomplete: str | None) -> Measured:
+    if goal.stage not in results:
+        raise Unknown(incomplete or f"no result of stage {goal.stage}")
     try:
-        return goal.read(result)
+        measured = goal.read(results[goal.stage], *goal.of)
+        if measured.value is None:  # null in a file
+            raise Unknown("what was measured is not a number")
+        return measured
     except (LookupError, TypeError, ValueError) as error:  # of a stage that was stopped: the others still count
-        return Measured(None, reason=f"cannot be read from stage {goal.stage} ({type(error).__name__}: {error})")
+        raise Unknown(f"cannot be read from stage {goal.stage} ({type(error).__name__}: {error})") from None
 
 
-def _best_of_ours(kernels: Mapping[str, Any], dtype: str) -> tuple[Mapping[str, Any] | None, str]:
-    """The method of ours whose loss, forward and backward, is cheapest on all layers; or why there is none."""
+def _best_of_ours(kernels: Mapping[str, Any], dtype: str) -> Mapping[str, Any]:
+    """The method of ours whose loss, forward and backward, is cheapest on all layers."""
     workload = kernels["workloads"].get(f"{_ALL_LAYERS} {dtype}")
     if workload is None:
-        return None, f"no workload {_ALL_LAYERS} {dtype}"
+        raise Unknown(f"no workload {_ALL_LAYERS} {dtype}")
     ours = [m for m in workload["methods"].values() if m["ours"] and m["form"] == "loss" and "both" in m["passes"]]
     if not ours:
-        return None, "no backend of ours was timed"
-    return min(ours, key=lambda method: method["passes"]["both"]["median_milliseconds"]), ""
+        raise Unknown("no backend of ours was timed")
+    best: Mapping[str, Any] = min(ours, key=lambda method: method["passes"]["both"]["median_milliseconds"])
+    return best
 
 
-def _microseconds(direction: str, dtype: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(kernels: Mapping[str, Any]) -> Measured:
-        best, reason = _best_of_ours(kernels, dtype)
-        if best is None:
-            return Measured(None, reason=reason)
-        return _with_interval(1e3 * np.asarray(best["passes"][direction]["milliseconds"]))
-
-    return read
+def _microseconds(kernels: Mapping[str, Any], direction: str, dtype: str) -> Measured:
+    milliseconds = _best_of_ours(kernels, dtype)["passes"][direction]["milliseconds"]
+    return _with_interval(median_interval(1e3 * np.asarray(milliseconds)))
 
 
-def _percent_of_copy(direction: str, dtype: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(kernels: Mapping[str, Any]) -> Measured:
-        best, reason = _best_of_ours(kernels, dtype)
-        if best is None:
-            return Measured(None, reason=reason)
-        share = best["passes"][direction]["percent_of_copy"]
-        return Measured(share["median"], share["low"], share["high"])
-
-    return read
+def _percent_of_copy(kernels: Mapping[str, Any], direction: str, dtype: str) -> Measured:
+    return _with_interval(_best_of_ours(kernels, dtype)["passes"][direction]["percent_of_copy"])
 
 
-def _times_faster_than(peer: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(kernels: Mapping[str, Any]) -> Measured:
-        best, reason = _best_of_ours(kernels, "float32")
-        if best is None:
-            return Measured(None, reason=reason)
-        other = kernels["workloads"][f"{_ALL_LAYERS} float32"]["methods"].get(peer)
-        if other is None or "both" not in other["passes"]:
-            why = "not asked for" if other is None else other["not_run"] or other["wrong"]
-            return Measured(None, reason=f"{peer}: {why}")
-        theirs, mine = (np.asarray(one["passes"]["both"]["milliseconds"]) for one in (other, best))
-        return _with_interval(theirs / mine)
-
-    return read
+def _times_faster_than(kernels: Mapping[str, Any], peer: str) -> Measured:
+    best = _best_of_ours(kernels, "float32")
+    other = kernels["workloads"][f"{_ALL_LAYERS} float32"]["methods"].get(peer)
+    if other is None or "both" not in other["passes"]:
+        raise Unknown(f"{peer}: {'not asked for' if other is None else other['not_run'] or other['wrong']}")
+    theirs, mine = (np.asarray(one["passes"]["both"]["milliseconds"]) for one in (other, best))
+    return _with_interval(median_interval(theirs / mine))
 
 
-def _loss_error(dtype: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(kernels: Mapping[str, Any]) -> Measured:
-        errors = [
-            error
-            for workload in kernels["workloads"].values()
-            if workload["dtype"] == dtype
-            for method in workload["methods"].values()
-            if method["ours"] and method["errors"] is not None and method["errors"]["loss"] is not None
-            if (error := method["errors"]["loss"]["error"]) is not None  # null: NaN, which counts as wrong
-        ]
-        return Measured(max(errors)) if errors else Measured(None, reason="no backend of ours was checked")
+def _loss_error(kernels: Mapping[str, Any], dtype: str) -> Measured:
+    errors = [
+        error
+        for workload in kernels["workloads"].values()
+        if workload["dtype"] == dtype
+        for method in workload["methods"].values()
+        if method["ours"] and method["errors"] is not None and method["errors"]["loss"] is not None
+        if (error := method["errors"]["loss"]["error"]) is not None  # null: NaN, which counts as wrong
+    ]
+    if not errors:
+        raise Unknown("no backend of ours was checked")
+    return Measured(max(errors))
 
-    return read
+
+def _wrong_kernels(kernels: Mapping[str, Any]) -> Measured:
+    wrong = wrong_methods(kernels, only_ours=True)
+    return Measured(len(wrong), reason="; ".join(wrong) or None)
 
 
 def _captured_overhead(captured: Mapping[str, Any]) -> Measured:
-    overheads = [
-        step["overhead_percent"]
-        for step in captured["steps"].values()
-        if step["arm"] == _FUSED_ARM and step["overhead_percent"] is not None
-    ]
+    fused = [step for step in captured["steps"].values() if step["arm"] == _FUSED_ARM]
+    overheads = [step["overhead_percent"] for step in fused if step["overhead_percent"] is not None]
     if not overheads:
-        reasons = [step["not_run"] for step in captured["steps"].values() if step["arm"] == _FUSED_ARM]
-        return Measured(None, reason=f"{_FUSED_ARM}: {reasons[0] if reasons else 'no such arm'}")
-    best = min(overheads, key=lambda overhead: overhead["median"])
-    return Measured(best["median"], best["low"], best["high"])
+        raise Unknown(f"{_FUSED_ARM}: {fused[0]['not_run'] if fused else 'no such arm'}")
+    return _with_interval(min(overheads, key=lambda overhead: overhead["median"]))
 
 
-def _off_after_recording(precision: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(training: Mapping[str, Any]) -> Measured:
-        one = training["precisions"].get(precision)
-        if one is None or one["update_error"] is None:
-            return Measured(None, reason=f"no precision {precision}" if one is None else one["not_recorded"])
-        return Measured(one["update_error"])
-
-    return read
+def _whole_run(training: Mapping[str, Any], precision: str) -> Measured:
+    return Measured(_precision(training, precision)["seconds_of_350_epochs"])
 
 
-def _whole_run(precision: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(training: Mapping[str, Any]) -> Measured:
-        one = training["precisions"].get(precision)
-        return (
-            Measured(None, reason=f"no precision {precision}")
-            if one is None
-            else Measured(one["seconds_of_350_epochs"])
-        )
-
-    return read
+def _off_after_recording(training: Mapping[str, Any], precision: str) -> Measured:
+    return Measured(_recorded(training, precision)["update_error"])
 
 
-def _share_of_step(part: str, precision: str) -> Callable[[Mapping[str, Any]], Measured]:
-    def read(training: Mapping[str, Any]) -> Measured:
-        one = training["precisions"].get(precision)
-        if one is None or one["not_recorded"] is not None:
-            return Measured(None, reason=f"no precision {precision}" if one is None else one["not_recorded"])
-        return Measured(one[part]["median"], one[part]["low"], one[part]["high"])
+def _share_of_step(training: Mapping[str, Any], precision: str, part: str) -> Measured:
+    return _with_interval(_recorded(training, precision)[part])
 
-    return read
+
+def _precision(training: Mapping[str, Any], precision: str) -> Mapping[str, Any]:
+    one: Mapping[str, Any] | None = training["precisions"].get(precision)
+    if one is None:
+        raise Unknown(f"no precision {precision}")
+    return one
+
+
+def _recorded(training: Mapping[str, Any], precision: str) -> Mapping[str, Any]:
+    one = _precision(training, precision)
+    if one["not_recorded"] is not None:
+        raise Unknown(one["not_recorded"])
+    return one
 
 
 def _fused_launches(launches: Mapping[str, Any]) -> Measured:
     arm = launches["arms"].get(_FUSED_ARM)
     if arm is None or arm["beyond_baseline"] is None:
-        return Measured(None, reason=f"{_FUSED_ARM}: {'no such arm' if arm is None else arm['not_run']}")
+        raise Unknown(f"{_FUSED_ARM}: {'no such arm' if arm is None else arm['not_run']}")
     return Measured(arm["beyond_baseline"])
 
 
 def _host_waits(launches: Mapping[str, Any]) -> Measured:
-    ours = {name: arm for name, arm in launches["arms"].items() if name != BASELINE and name.startswith("ours")}
-    waiting = [f"{name}: {arm['host_waits']}" for name, arm in ours.items() if arm["host_waits"] is not None]
+    ours = {name: arm["host_waits"] for name, arm in launches["arms"].items() if name.startswith("ours")}
+    waiting = [f"{name}: {waits}" for name, waits in ours.items() if waits is not None]
     return Measured(len(waiting), reason="; ".join(waiting) or None)
 
 
 def _failed_tests(tests: Mapping[str, Any]) -> Measured:
     if tests["passed"] == 0:
-        return Measured(None, reason="no test ran")
+        raise Unknown("no test ran")
     return Measured(tests["failed"])
 
 
-def _wrong_kernels(kernels: Mapping[str, Any]) -> Measured:
-    wrong = [
-        f"{name} on {key}: {method['wrong']}"
-        for key, workload in kernels["workloads"].items()
-        for name, method in workload["methods"].items()
-        if method["ours"] and method["wrong"] is not None
-    ]
-    return Measured(len(wrong), reason="; ".join(wrong) or None)
-
-
-def _with_interval(samples: Any) -> Measured:
-    interval = median_interval(samples)
+def _with_interval(interval: Mapping[str, float]) -> Measured:
     return Measured(interval["median"], interval["low"], interval["high"])
 
+
+_FP32, _BF16 = "float32", "bfloat16"
+_OBJECTIVE, _AUGMENTATION = "overhead_percent", "augmentation_percent"
 
 GOALS: tuple[Goal, ...] = (
     Goal("failed tests marked gpu", 0, True, "tests", _failed_tests),
     Goal("backends beyond their error bound", 0, True, "kernels", _wrong_kernels),
-    Goal("error of a bfloat16 loss", 1e-6, True, "kernels", _loss_error("bfloat16")),
-    Goal("forward, nine layers, float32, µs", 53, True, "kernels", _microseconds("forward", "float32"), H200),
-    Goal("forward, nine layers, bfloat16, µs", 30, True, "kernels", _microseconds("forward", "bfloat16"), H200),
-    Goal("backward, nine layers, float32, µs", 106, True, "kernels", _microseconds("backward", "float32"), H200),
-    Goal("backward, nine layers, bfloat16, µs", 57, True, "kernels", _microseconds("backward", "bfloat16"), H200),
-    Goal("forward, float32, % of copy", 80, False, "kernels", _percent_of_copy("forward", "float32")),
-    Goal("forward, bfloat16, % of copy", 80, False, "kernels", _percent_of_copy("forward", "bfloat16")),
-    Goal("backward, float32, % of copy", 80, False, "kernels", _percent_of_copy("backward", "float32")),
-    Goal("backward, bfloat16, % of copy", 80, False, "kernels", _percent_of_copy("backward", "bfloat16")),
-    Goal("times faster than published", 10, False, "kernels", _times_faster_than("published")),
-    Goal("times faster than closed-form", 4, False, "kernels", _times_faster_than("closed-form")),
-    Goal("times faster than compiled", 1.3, False, "kernels", _times_faster_than("compiled")),
-    Goal("200 recorded updates off, fp32", 0.01, True, "training", _off_after_recording("fp32")),
-    Goal("200 recorded updates off, tf32", 0.05, True, "training", _off_after_recording("tf32")),
-    Goal("200 recorded updates off, bf16", 0.05, True, "training", _off_after_recording("bf16")),
-    Goal("objective in a whole step, tf32, %", 1, True, "training", _share_of_step("overhead_percent", "tf32")),
-    Goal("objective in a whole step, bf16, %", 1, True, "training", _share_of_step("overhead_percent", "bf16")),
-    Goal("augmentation, tf32, % of a step", 3, True, "training", _share_of_step("augmentation_percent", "tf32")),
-    Goal("augmentation, bf16, % of a step", 3, True, "training", _share_of_step("augmentation_percent", "bf16")),
-    Goal("350 epochs, tf32, s", 240, True, "training", _whole_run("tf32"), H200),
-    Goal("350 epochs, bf16, s", 150, True, "training", _whole_run("bf16"), H200),
+    Goal("error of a bfloat16 loss", 1e-6, True, "kernels", _loss_error, (_BF16,)),
+    Goal("forward, nine layers, float32, µs", 53, True, "kernels", _microseconds, ("forward", _FP32), H200),
+    Goal("forward, nine layers, bfloat16, µs", 30, True, "kernels", _microseconds, ("forward", _BF16), H200),
+    Goal("backward, nine layers, float32, µs", 106, True, "kernels", _microseconds, ("backward", _FP32), H200),
+    Goal("backward, nine layers, bfloat16, µs", 57, True, "kernels", _microseconds, ("backward", _BF16), H200),
+    Goal("forward, float32, % of copy", 80, False, "kernels", _percent_of_copy, ("forward", _FP32)),
+    Goal("forward, bfloat16, % of copy", 80, False, "kernels", _percent_of_copy, ("forward", _BF16)),
+    Goal("backward, float32, % of copy", 80, False, "kernels", _percent_of_copy, ("backward", _FP32)),
+    Goal("backward, bfloat16, % of copy", 80, False, "kernels", _percent_of_copy, ("backward", _BF16)),
+    Goal("times faster than published", 10, False, "kernels", _times_faster_than, ("published",)),
+    Goal("times faster than closed-form", 4, False, "kernels", _times_faster_than, ("closed-form",)),
+    Goal("times faster than compiled", 1.3, False, "kernels", _times_faster_than, ("compiled",)),
+    Goal("200 recorded updates off, fp32", 0.01, True, "training", _off_after_recording, ("fp32",)),
+    Goal("200 recorded updates off, tf32", 0.05, True, "training", _off_after_recording, ("tf32",)),
+    Goal("200 recorded updates off, bf16", 0.05, True, "training", _off_after_recording, ("bf16",)),
+    Goal("objective in a whole step, tf32, %", 1, True, "training", _share_of_step, ("tf32", _OBJECTIVE)),
+    Goal("objective in a whole step, bf16, %", 1, True, "training", _share_of_step, ("bf16", _OBJECTIVE)),
+    Goal("augmentation, tf32, % of a step", 3, True, "training", _share_of_step, ("tf32", _AUGMENTATION)),
+    Goal("augmentation, bf16, % of a step", 3, True, "training", _share_of_step, ("bf16", _AUGMENTATION)),
+    Goal("350 epochs, tf32, s", 240, True, "training", _whole_run, ("tf32",), H200),
+    Goal("350 epochs, bf16, s", 150, True, "training", _whole_run, ("bf16",), H200),
     Goal("arms whose host waits for the GPU", 0, True, "launches", _host_waits),
     Goal("launches beyond the baseline's", 2, True, "launches", _fused_launches),
     Goal("step, ReLU and sums fused, %", 3, True, "captured-norm", _captured_overhead),

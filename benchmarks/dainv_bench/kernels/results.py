@@ -56,11 +56,11 @@ class KernelsResult(Result):
     left_out: list[str]  # workloads for which there was no time
 
 
-def wrong_methods(result: Mapping[str, Any]) -> list[str]:
-    """One line for each method that was not timed because it is wrong."""
+def wrong_methods(result: Mapping[str, Any], only_ours: bool = False) -> list[str]:
+    """One line for each method, or each of ours, that was not timed because it is wrong."""
     return [
         f"{name} on {key}: {method['wrong']}"
         for key, workload in result["workloads"].items()
         for name, method in workload["methods"].items()
-        if method["wrong"] is not None
+        if method["wrong"] is not None and (method["ours"] or not only_ours)
     ]
