@@ -34,6 +34,12 @@ def paired_overhead(times: Sequence[float], baseline: Sequence[float]) -> npt.ND
     return 100 * (np.asarray(times, dtype=np.float64) / np.asarray(baseline, dtype=np.float64) - 1)
 
 
+def middle_of(resampled: npt.ArrayLike) -> tuple[float, float]:
+    """The ends of the range that 95 % of what comes from resampled rounds lies in."""
+    low, high = np.quantile(resampled, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
+    return float(low), float(high)
+
+
 def median_interval(samples: npt.ArrayLike, seed: int = 0) -> Interval:
     """The median, and the range that 95 % of the medians of resampled rounds lie in (percentile bootstrap).
 
@@ -43,8 +49,8 @@ def median_interval(samples: npt.ArrayLike, seed: int = 0) -> Interval:
     """
     values = np.asarray(samples, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
-    low, high = np.quantile(np.median(values[drawn], axis=1), [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
-    return Interval(median=float(np.median(values)), low=float(low), high=float(high))
+    low, high = middle_of(np.median(values[drawn], axis=1))
+    return Interval(median=float(np.median(values)), low=low, high=high)
 
 
 def ratio_interval(samples: npt.ArrayLike, reference: npt.ArrayLike, seed: int = 0) -> Interval:
@@ -61,8 +67,8 @@ def ratio_interval(samples: npt.ArrayLike, reference: npt.ArrayLike, seed: int =
         drawn = generator.integers(len(values), size=(_RESAMPLES_OF_TWO, len(values)))
         medians.append((float(np.median(values)), np.median(values[drawn], axis=1)))
     (above, resampled_above), (below, resampled_below) = medians
-    low, high = np.quantile(resampled_above / resampled_below, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
-    return Interval(median=above / below, low=float(low), high=float(high))
+    low, high = middle_of(resampled_above / resampled_below)
+    return Interval(median=above / below, low=low, high=high)
 
 
 def judge(overhead: Interval, limit: float) -> str:

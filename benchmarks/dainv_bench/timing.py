@@ -57,45 +57,35 @@ def _measure_cpu(work: Callable[[], None]) -> Sample:
     return Sample(1e3 * (time.perf_counter() - begun), None)
 
 
-def _measure_cuda(device: torch.device) -> Meter:
+def _measure_cuda(device: torch.device, queued: bool) -> Meter:
     def measure(work: Callable[[], None]) -> Sample:
         with torch.cuda.device(device):
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             torch.cuda.synchronize()  # nothing of the arm before may still run
-            torch.cuda.reset_peak_memory_stats()
+            if queued:
+                work()  # not timed: keeps the device busy while the turn that is timed is queued behind it
+            else:
+                torch.cuda.reset_peak_memory_stats()
             held = torch.cuda.memory_allocated()
             begin.record()
             work()
             end.record()
             torch.cuda.synchronize()
-            return Sample(begin.elapsed_time(end), torch.cuda.max_memory_allocated() - held)
+            peak = None if queued else torch.cuda.max_memory_allocated() - held
+            return Sample(begin.elapsed_time(end), peak)
 
     return measure
 
 
-def _measure_cuda_queued(device: torch.device) -> Meter:
-    def measure(work: Callable[[], None]) -> Sample:
-        with torch.cuda.device(device):
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            torch.cuda.synchronize()
-            work()  # not timed: keeps the device busy while the turn that is timed is queued behind it
-            begin.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            return Sample(begin.elapsed_time(end), None)
+def meter_for(device: torch.device, *, queued: bool = False) -> Meter:
+    """What measures one step on a CPU or a CUDA device.
 
-    return measure
-
-
-def queued_meter_for(device: torch.device) -> Meter:
-    """What measures work that the device is never idle in, such as a graph: on a GPU without waiting for its launch."""
-    return _measure_cuda_queued(device) if device.type == "cuda" else _measure_cpu
-
-
-def meter_for(device: torch.device) -> Meter:
-    """What measures one step on a CPU or a CUDA device."""
-    return _measure_cuda(device) if device.type == "cuda" else _measure_cpu
+    Args:
+        device: where the work is done.
+        queued: on a GPU, measure the work without its launch, and no memory: for what the device is never idle in,
+            such as a graph.
+    """
+    return _measure_cuda(device, queued) if device.type == "cuda" else _measure_cpu
 
 
 @contextmanager

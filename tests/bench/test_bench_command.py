@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from dainv_bench import bandwidth
 from dainv_bench.cli import main
+from dainv_bench.kernels import bandwidth
 from dainv_bench.kernels.settings import KernelSettings
 from dainv_bench.overhead.settings import OverheadSettings
 from dainv_bench.reading import FIELDS, read_result

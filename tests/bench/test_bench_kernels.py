@@ -11,9 +11,9 @@ from bench_helpers import KERNEL_METHODS, last
 from click.testing import CliRunner, Result
 from torch import Tensor
 
-from dainv_bench import bandwidth, replay, timing
+from dainv_bench import timing
 from dainv_bench.cli import main
-from dainv_bench.kernels import methods, settings, suite
+from dainv_bench.kernels import bandwidth, methods, replay, settings, suite
 from dainv_bench.kernels.cases import Case
 from dainv_bench.kernels.methods import LOSS, Method, OfLayer
 from dainv_bench.kernels.results import wrong_methods

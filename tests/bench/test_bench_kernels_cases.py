@@ -12,9 +12,9 @@ from bench_helpers import CPU, SMALL
 from torch import Tensor
 
 from dainv import AllCNNC
-from dainv_bench import bandwidth, peers
-from dainv_bench.bandwidth import sets_beyond_cache
-from dainv_bench.kernels import methods
+from dainv_bench import peers
+from dainv_bench.kernels import bandwidth, methods
+from dainv_bench.kernels.bandwidth import sets_beyond_cache
 from dainv_bench.kernels.cases import DTYPES, LAYOUTS, Case, Workload, layer_shapes, make_sets, workloads
 from dainv_kernels import backend_status, invariance_loss
 from dainv_kernels.layout import sample_rows

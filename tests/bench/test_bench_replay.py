@@ -13,11 +13,10 @@ import torch
 from bench_helpers import CPU, SMALL
 from torch import Tensor
 
-from dainv_bench import bandwidth, replay
-from dainv_bench.kernels import methods, suite
+from dainv_bench.kernels import bandwidth, methods, replay, suite
 from dainv_bench.kernels.accuracy import complaint, measure_errors, truth_of
 from dainv_bench.kernels.cases import Workload, make_sets
-from dainv_bench.timing import queued_meter_for
+from dainv_bench.timing import meter_for
 
 
 def test_calls_go_through_the_sets_in_turn() -> None:
@@ -137,7 +136,7 @@ def test_a_method_is_recorded_and_replayed(name: str, direction: str) -> None:
         operation = method.prepare(workload, device)
         assert complaint(measure_errors(method, operation, workload, sets[0], truth)) is None
         timed = replay.OnGPU(device).prepare(lambda: replay.calls_on(method, operation, workload, sets, direction))
-    sample = queued_meter_for(device)(lambda: timed.work(0))
+    sample = meter_for(device, queued=True)(lambda: timed.work(0))
     assert timed.how == "graph"
     assert timed.calls % 3 == 0
     assert sample.milliseconds > 0
@@ -157,5 +156,5 @@ def test_a_copy_is_timed_near_the_bandwidth_of_a_gpu() -> None:
     device = torch.device("cuda")
     copy = bandwidth.Copy(device)
     timed = replay.OnGPU(device).prepare(copy.calls)
-    milliseconds = queued_meter_for(device)(lambda: timed.work(0)).milliseconds / timed.calls
+    milliseconds = meter_for(device, queued=True)(lambda: timed.work(0)).milliseconds / timed.calls
     assert 10 < bandwidth.gigabytes_per_second(copy.nbytes, milliseconds) < 100_000

@@ -22,7 +22,7 @@ from dainv_bench.overhead.equality import check_agreement
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval, paired_overhead
 from dainv_bench.steps import Steps, Tell, silent
-from dainv_bench.timing import Rounds, interleave, queued_meter_for
+from dainv_bench.timing import Rounds, interleave, meter_for
 from dainv_bench.workload import Batch, arithmetic_on, make_batches, make_network
 
 _N_BATCHES = 4
@@ -62,7 +62,7 @@ def measure(settings: CapturedSettings, tell: Tell = silent) -> Iterator[Capture
         works,
         rounds=settings.rounds,
         warmup=_WARMUP,
-        measure=queued_meter_for(device),
+        measure=meter_for(device, queued=True),
         seed=settings.seed,
         on_step=Steps(tell, (_WARMUP + settings.rounds) * len(works)),
     )

@@ -14,8 +14,8 @@ import torch
 
 from dainv.devices import resolve_device
 from dainv.errors import UserError
+from dainv_bench.kernels.replay import waits_for_gpu
 from dainv_bench.overhead.arms import ARMS, BASELINE, published_problem
-from dainv_bench.replay import waits_for_gpu
 from dainv_bench.results import Head, head_of
 from dainv_bench.workload import TrainingStep, make_batches, make_network
 

@@ -10,8 +10,8 @@ import torch
 from dainv_bench.kernels.accuracy import Truth, complaint, measure_errors
 from dainv_bench.kernels.cases import InputSet, Workload
 from dainv_bench.kernels.methods import Method, Operation
+from dainv_bench.kernels.replay import DIRECTIONS, OnCPU, OnGPU, Timed, calls_on
 from dainv_bench.kernels.results import MethodResult
-from dainv_bench.replay import DIRECTIONS, OnCPU, OnGPU, Timed, calls_on
 
 
 def check_and_prepare(

@@ -12,18 +12,18 @@ from statistics import median
 import numpy as np
 import torch
 
-from dainv_bench.bandwidth import Copy, cache_bytes, gigabytes_per_second, sets_beyond_cache
 from dainv_bench.kernels.accuracy import truth_of
+from dainv_bench.kernels.bandwidth import Copy, cache_bytes, gigabytes_per_second, sets_beyond_cache
 from dainv_bench.kernels.cases import Workload, make_sets
 from dainv_bench.kernels.checked import check_and_prepare
 from dainv_bench.kernels.methods import Method
+from dainv_bench.kernels.replay import Timed, recorder_for
 from dainv_bench.kernels.results import KernelsResult, MethodResult, PassResult, WorkloadResult
 from dainv_bench.kernels.settings import KernelSettings
-from dainv_bench.replay import Timed, recorder_for
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval
 from dainv_bench.steps import Tell, silent
-from dainv_bench.timing import interleave, measure_each, queued_meter_for
+from dainv_bench.timing import interleave, measure_each, meter_for
 
 _COPY = "copy"
 # Turns of each before it is timed. A GPU lowers its clocks while the host compiles, and takes its time to raise them.
@@ -115,7 +115,7 @@ def _measure_workload(
         {_COPY: copying.work, **{f"{method.name} {direction}": one.work for (method, direction), one in timed.items()}},
         rounds=settings.rounds,
         warmup=_WARMUP[device.type],
-        measure=queued_meter_for(device),
+        measure=meter_for(device, queued=True),
         seed=settings.seed,
         on_step=tell,
         seconds=share(),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dainv_bench.formats import number_table, print_table, readable_time
-from dainv_bench.replay import DIRECTIONS
+from dainv_bench.kernels.replay import DIRECTIONS
 from dainv_bench.summary import NOTHING, circumstances, counted, markdown_list, markdown_table, place_of, without_a_time
 
 _SHOWN = DIRECTIONS[:2]

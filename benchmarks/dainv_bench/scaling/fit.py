@@ -8,8 +8,9 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from dainv_bench.statistics import middle_of
+
 _RESAMPLES = 2_000
-_COVERAGE = 0.95
 
 
 class Growth(TypedDict):
@@ -40,10 +41,8 @@ def fit_growth(values: Sequence[float], samples: Sequence[Sequence[float]], seed
     rounds = costs.shape[1]
     drawn = np.random.default_rng(seed).integers(rounds, size=(_RESAMPLES, rounds))
     slopes, _ = _line(x, np.log(np.median(costs[:, drawn], axis=2)))
-    low, high = np.quantile(slopes, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
-    return Growth(
-        exponent=float(slope[0]), low=float(low), high=float(high), milliseconds_at_one=float(np.exp(intercept[0]))
-    )
+    low, high = middle_of(slopes)
+    return Growth(exponent=float(slope[0]), low=low, high=high, milliseconds_at_one=float(np.exp(intercept[0])))
 
 
 def _line(

@@ -16,7 +16,7 @@ from dainv.training import Trainer
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval, paired_overhead
 from dainv_bench.steps import Tell, silent
-from dainv_bench.timing import Rounds, interleave, measure_each, queued_meter_for
+from dainv_bench.timing import Rounds, interleave, measure_each, meter_for
 from dainv_bench.training.results import BASELINE, EAGER, OBJECTIVE, PLAIN, PrecisionResult, TrainingResult
 from dainv_bench.training.settings import TrainingSettings
 from dainv_bench.training.trainers import Messages, made_up_data, make_trainer
@@ -67,7 +67,7 @@ def _measure_one(
         {form: partial(_turn, trainer, settings.steps_a_turn) for form, trainer in trainers.items()},
         rounds=settings.rounds,
         warmup=1,
-        measure=queued_meter_for(device),
+        measure=meter_for(device, queued=True),
         seed=settings.seed,
         on_step=tell,
     )
