@@ -18,7 +18,6 @@ from dainv_bench.reading import FIELDS
 from dainv_bench.report import figures
 from dainv_bench.report.document import by_kind, document_markdown
 from dainv_bench.report.entries import Entry, committed_files, read_entries
-from dainv_bench.report.reading import READING
 from dainv_bench.report.sections import SECTIONS
 from dainv_bench.scaling import figure as scaling_figures
 from dainv_bench.summary import summary_markdown, without_a_time
@@ -238,7 +237,7 @@ def test_a_section_says_how_to_read_it_and_who_is_who(name: str) -> None:
     caption = SECTIONS[name].markdown(EVERY[name]()).splitlines()[0]
     assert "rounds" in caption
     assert "in an order drawn anew" in caption
-    assert text.index(READING[name]) < text.index(caption) < text.index("Who is who:")
+    assert text.index(SECTIONS[name].reading) < text.index(caption) < text.index("Who is who:")
 
 
 def test_kernels_as_a_table() -> None:

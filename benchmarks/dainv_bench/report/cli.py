@@ -8,9 +8,7 @@ import click
 
 from dainv.errors import UserError
 from dainv_bench.console import console
-from dainv_bench.report.document import write_report
 from dainv_bench.report.entries import committed_files, read_entries
-from dainv_bench.report.readme import README, rewrite_blocks
 from dainv_bench.results import FOLDER
 
 DOCUMENT = Path("docs/performance.md")
@@ -34,6 +32,9 @@ def report(files: tuple[Path, ...], folder: Path | None) -> None:
         raise UserError(f"--out DIR is needed for chosen files: {DOCUMENT} shows all of {FOLDER}")
     if folder is None and not DOCUMENT.parent.is_dir():
         raise UserError(f"--out DIR is needed outside of a checkout: there is no folder {DOCUMENT.parent}")
+    from dainv_bench.report.document import write_report  # draws: matplotlib is not for the other commands
+    from dainv_bench.report.readme import README, rewrite_blocks
+
     entries = read_entries(files or committed_files())
     if not entries:
         raise UserError(f"there is no result in {FOLDER}; name files, or measure something")

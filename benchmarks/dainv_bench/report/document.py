@@ -9,7 +9,6 @@ from pathlib import Path
 from dainv.runs import write_atomically
 from dainv_bench.provenance import provenance
 from dainv_bench.report.entries import Entry
-from dainv_bench.report.reading import READING
 from dainv_bench.report.sections import SECTIONS, Section
 from dainv_bench.results import kind_of
 from dainv_bench.summary import markdown_list
@@ -62,7 +61,7 @@ def document_markdown(document: Path, entries: Sequence[Entry]) -> str:
     ]
     for kind, found in by_kind(entries).items():
         section = SECTIONS[kind]
-        parts += [f"## {section.title}", *filter(None, [READING.get(kind)])]
+        parts += [f"## {section.title}", *filter(None, [section.reading])]
         for table, shown in section.groups(found):
             parts.append(table.rstrip("\n"))
             for entry in shown:
