@@ -34,7 +34,7 @@ def paired_overhead(times: Sequence[float], baseline: Sequence[float]) -> npt.ND
     return 100 * (np.asarray(times, dtype=np.float64) / np.asarray(baseline, dtype=np.float64) - 1)
 
 
-def middle_of(resampled: npt.ArrayLike) -> tuple[float, float]:
+def middle_of(resampled: npt.NDArray[np.float64]) -> tuple[float, float]:
     """The ends of the range that 95 % of what comes from resampled rounds lies in."""
     low, high = np.quantile(resampled, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
     return float(low), float(high)

@@ -33,6 +33,14 @@ def problem(n_images: int = 2, views: int = 4) -> Problem:
     return Problem(n_images, views, layer_weights(9), CPU)
 
 
+def eq3_by_pairs(features: Tensor, ids: Tensor) -> Tensor:
+    """The mean of d over distinct pairs of a group over its mean over distinct pairs, pair by pair, in float64."""
+    x = features.flatten(1).double()
+    d = (x[:, None] - x[None, :]).square().mean(-1)
+    distinct = ~torch.eye(len(x), dtype=torch.bool)
+    return d[(ids[:, None] == ids[None, :]) & distinct].mean() / d[distinct].mean()
+
+
 def altered(name: str, alter: Callable[[OnActivations, Tensor, Mapping[str, Tensor]], Objective]) -> Arm:
     """The closed form with something done to it."""
 

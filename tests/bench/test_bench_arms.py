@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bench_helpers import CPU, WRONG_GRADIENT, WRONG_LOSS, altered, problem
-from torch import Tensor
+from bench_helpers import CPU, WRONG_GRADIENT, WRONG_LOSS, altered, eq3_by_pairs, problem
 
 from dainv import UserError
 from dainv_bench.overhead.arms import ARMS, BASELINE, CONTROL, Arm
@@ -19,15 +18,6 @@ def check(arms: list[Arm], *, width: float = 0.1, batch_norm: bool = False, seed
     return check_agreement(arms, problem(), network, make_batches(1, 2, 4, seed, CPU)[0])
 
 
-def eq3_by_pairs(features: Tensor, views: int) -> Tensor:
-    """The mean of d over distinct same-image pairs over its mean over distinct pairs, pair by pair."""
-    x = features.flatten(1).double()
-    d = (x[:, None] - x[None, :]).square().mean(-1)
-    image = torch.arange(len(x)) // views
-    distinct = ~torch.eye(len(x), dtype=torch.bool)
-    return d[(image[:, None] == image[None, :]) & distinct].mean() / d[distinct].mean()
-
-
 @pytest.mark.parametrize(
     "arm", [arm for arm in TAPPING if arm.name not in ("ours", "ours-relu")], ids=lambda arm: arm.name
 )
@@ -38,7 +28,7 @@ def test_arm_is_eq4_over_explicit_pairs(arm: Arm) -> None:
     channels_last = {name: x.contiguous(memory_format=torch.channels_last) for name, x in activations.items()}
     task = torch.tensor(2.0)
     total, _, losses = arm.prepare(given)(task, channels_last)
-    expected = {name: eq3_by_pairs(x, views=5) for name, x in activations.items()}
+    expected = {name: eq3_by_pairs(x, given.ids) for name, x in activations.items()}
     for name, loss in expected.items():
         assert losses[name].item() == pytest.approx(loss.item(), rel=1e-4)
     by_hand = 0.9 * task + sum(w * loss for w, loss in zip(given.weights, expected.values(), strict=True))
@@ -131,7 +121,8 @@ def test_batches_look_like_images() -> None:
         assert views.is_contiguous(memory_format=torch.channels_last)
         assert 0 <= views.min() < 0.2 < 0.8 < views.max() <= 1
         assert torch.equal(labels, labels[::4].repeat_interleave(4))
-        assert 0.1 < eq3_by_pairs(views, views=4) < 0.9  # views of an image are more alike than images, but not equal
+        images = torch.arange(3).repeat_interleave(4)
+        assert 0.1 < eq3_by_pairs(views, images) < 0.9  # views of an image are more alike than images, but not equal
 
 
 def test_batches_and_parameters_follow_the_seed() -> None:

@@ -14,7 +14,6 @@ from bench_helpers import CPU, add_arm, altered, last, problem
 from click.testing import CliRunner
 from torch import Tensor
 
-from dainv import UserError
 from dainv.objective import Objective
 from dainv.training.captured import CapturedStep
 from dainv.training.optimizer import capturable_sgd
@@ -141,22 +140,6 @@ def test_which_forms_an_arm_has() -> None:
     settings = CapturedSettings(compiled=("closed-form",))
     assert settings.forms_of(BASELINE) == [EAGER, CAPTURED]
     assert settings.forms_of("closed-form") == [CAPTURED, "compiled and captured"]
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"batch_size": 10, "views": 4}, "--batch-size 10"),
-        ({"rounds": 2}, "--rounds"),
-        ({"width": float("nan")}, "--width"),
-        ({"arms": ("theirs",)}, "--arms: there is no arm 'theirs'"),
-        ({"compiled": ("theirs",)}, "--compiled: there is no arm 'theirs'"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_captured_is_refused(options: dict[str, Any], reason: str) -> None:
-    with pytest.raises(UserError, match=f"^{reason}"):
-        CapturedSettings(**options)
 
 
 @pytest.mark.gpu

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dainv_bench.cli import main
-from dainv_bench.kernels import bandwidth
 from dainv_bench.kernels.settings import KernelSettings
 from dainv_bench.overhead.settings import OverheadSettings
 from dainv_bench.reading import FIELDS, read_result
@@ -28,12 +27,6 @@ TINY = {
 SUITES = pytest.mark.parametrize("name", TINY)
 
 pytestmark = pytest.mark.usefixtures("_elsewhere")
-
-
-@pytest.fixture(autouse=True)
-def _small_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bandwidth._COPY_BYTES, "cpu", 1 << 16)
-    monkeypatch.setattr(bandwidth, "_CPU_CACHE_BYTES", 1 << 16)
 
 
 def run(name: str, *options: str) -> Result:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from bench_helpers import CPU, SMALL
-from torch import Tensor
+from bench_helpers import CPU, SMALL, eq3_by_pairs
 
 from dainv import AllCNNC
 from dainv_bench import peers
@@ -18,14 +17,6 @@ from dainv_bench.kernels.bandwidth import sets_beyond_cache
 from dainv_bench.kernels.cases import DTYPES, LAYOUTS, Case, Workload, layer_shapes, make_sets, workloads
 from dainv_kernels import backend_status, invariance_loss
 from dainv_kernels.layout import sample_rows
-
-
-def eq3_by_pairs(rows: Tensor, ids: Tensor) -> Tensor:
-    """The mean of d over distinct pairs of a group over its mean over distinct pairs, pair by pair."""
-    x = rows.double()
-    d = (x[:, None] - x[None, :]).square().mean(-1)
-    distinct = ~torch.eye(len(x), dtype=torch.bool)
-    return d[(ids[:, None] == ids[None, :]) & distinct].mean() / d[distinct].mean()
 
 
 def test_layers_are_those_of_the_network() -> None:

@@ -26,9 +26,7 @@ from dainv_kernels import backend_status
 FOLDER = Path("benchmarks/results")
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("_elsewhere")
 
 
 def run(*arguments: str) -> Result:

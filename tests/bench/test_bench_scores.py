@@ -263,14 +263,3 @@ def test_ctrl_c_keeps_what_is_finished(call: int, kept: dict[str, int], monkeypa
     assert written["interrupted"] is True
     assert {name: len(size["orders"]) for name, size in written["sizes"].items()} == kept
     assert "interrupted before all was measured" in found.output
-
-
-@pytest.mark.usefixtures("_elsewhere", "_in_this_process")
-def test_ctrl_c_before_there_is_enough_to_say_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pressed(_problem: Problem) -> None:
-        raise KeyboardInterrupt
-
-    replace_arm(monkeypatch, "augmentation", pressed)
-    found = invoke("--arms", "augmentation", "--out", "one.json")
-    assert (found.exit_code, found.stdout) == (130, "")
-    assert not Path("one.json").exists()

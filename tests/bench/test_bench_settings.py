@@ -61,7 +61,6 @@ def test_overheads_that_cannot_be_measured(given: dict[str, Any], reason: str) -
         ({"seconds": 0}, "--seconds: expected a positive number, got 0"),
         ({"seconds": float("inf")}, "--seconds: expected a positive number, got inf"),
         ({"dtype": ("int8",)}, "--dtype: there is no dtype 'int8'; there are float32"),
-        ({"backend": "abacus"}, "--backend: expected all or one of reference"),
         ({"workloads": ("layer10",)}, "--workloads: nothing is called 'layer10'; there are layer1-2"),
         ({"methods": ("theirs",)}, "--methods: nothing is called 'theirs'; there are reference"),
     ],
@@ -108,3 +107,21 @@ def test_scores_that_cannot_be_measured(given: dict[str, Any], reason: str) -> N
 )
 def test_growth_that_cannot_be_measured(given: dict[str, Any], reason: str) -> None:
     refused(ScalingSettings, reason, **{**SCALING, **given})
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "reason"),
+    [
+        (CapturedSettings, {"arms": ("theirs",)}, "--arms: there is no arm 'theirs'"),
+        (CapturedSettings, {"compiled": ("theirs",)}, "--compiled: there is no arm 'theirs'"),
+        (
+            TrainingSettings,
+            {"precision": ("fp8",)},
+            "--precision: there is no precision 'fp8'; there are fp32, tf32, bf16",
+        ),
+        (TrainingSettings, {"compared": 0}, "--compared: expected at least 1, got 0"),
+    ],
+    ids=str,
+)
+def test_steps_that_cannot_be_measured(settings: type[SuiteSettings], given: dict[str, Any], reason: str) -> None:
+    refused(settings, reason, **given)

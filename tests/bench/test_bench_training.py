@@ -59,12 +59,6 @@ def test_ctrl_c_keeps_the_precisions_before(monkeypatch: pytest.MonkeyPatch) -> 
     assert [len(one["precisions"]) for one in kept] == [1, 2]
 
 
-def test_a_precision_that_is_none_is_refused() -> None:
-    done = CliRunner().invoke(main, ["training", "--precision=fp8"])
-    assert done.exit_code == 1
-    assert "--precision: there is no precision 'fp8'; there are fp32, tf32, bf16" in done.output
-
-
 @pytest.mark.gpu
 def test_recorded_training_steps_are_the_eager_ones() -> None:
     settings = TrainingSettings(device="cuda", width=0.25, rounds=3, steps_a_turn=5)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from dainv_bench.kernels.results import wrong_methods
-from dainv_bench.statistics import median_interval
+from dainv_bench.statistics import Interval, median_interval
 
 H200 = "H200"
 _ALL_LAYERS = "all-layers"
@@ -221,7 +221,7 @@ def _failed_tests(tests: Mapping[str, Any]) -> Measured:
     return Measured(tests["failed"])
 
 
-def _with_interval(interval: Mapping[str, float]) -> Measured:
+def _with_interval(interval: Interval) -> Measured:
     return Measured(interval["median"], interval["low"], interval["high"])
 
 

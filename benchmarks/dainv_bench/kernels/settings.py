@@ -13,7 +13,6 @@ from dainv.errors import UserError
 from dainv_bench.kernels.cases import DTYPES, Workload, workloads
 from dainv_bench.kernels.methods import Method, methods
 from dainv_bench.settings import BATCH_SIZE, VIEWS, SuiteSettings, setting
-from dainv_kernels import backend_status
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class KernelSettings(SuiteSettings):
 
     workloads: tuple[str, ...] = setting(("*",), "Names or patterns of what to time.")
     methods: tuple[str, ...] = setting(("*",), "Names or patterns of who is timed.")
-    backend: str = setting("all", "Of our own only this one.")
     dtype: tuple[str, ...] = setting(("float32", "bfloat16"), "Of the features.")
     batch_size: int = setting(128, BATCH_SIZE)
     views: int = setting(8, VIEWS)
@@ -44,20 +42,12 @@ class KernelSettings(SuiteSettings):
             )
         self.positive(seconds="number")
         self.known("dtype", "dtype", DTYPES)
-        if self.backend != "all" and self.backend not in backend_status():
-            raise UserError(f"--backend: expected all or one of {', '.join(backend_status())}, got {self.backend!r}")
         _refuse_unmatched("--workloads", self.workloads, [workload.name for workload in workloads(torch.float32)])
         _refuse_unmatched("--methods", self.methods, list(methods()))
 
     def chosen_methods(self) -> list[Method]:
         """Those that match."""
-        backends = tuple(backend_status())
-
-        def is_wanted(name: str) -> bool:
-            backend = name.removeprefix("relu+")
-            return self.backend in ("all", backend) or backend not in backends
-
-        return [method for name, method in methods().items() if _matches(name, self.methods) and is_wanted(name)]
+        return [method for name, method in methods().items() if _matches(name, self.methods)]
 
     def chosen_workloads(self, device: torch.device) -> list[Workload]:
         """Those that match, in the order of the patterns; each in all dtypes, one after the other."""

@@ -26,7 +26,7 @@ class KernelResources(TypedDict):
 
 
 class ResourcesResult(Head):
-    """What ``dainv-bench resources`` writes; benchmarks/README.md explains every field."""
+    """What ``dainv-bench resources`` writes."""
 
     variants: dict[str, dict[str, Any]]
     kernels: list[KernelResources]
