@@ -40,28 +40,26 @@ def middle_of(resampled: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def median_interval(samples: npt.ArrayLike, seed: int = 0) -> Interval:
-    """The median, and the range that 95 % of the medians of resampled rounds lie in (percentile bootstrap).
+def median_interval(samples: npt.ArrayLike) -> Interval:
+    """The median, and the range that 95 % of the medians of resampled rounds lie in (percentile bootstrap, fixed seed).
 
     Args:
         samples: one number a round.
-        seed: of the resampling; the same samples give the same interval.
     """
     values = np.asarray(samples, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
+    drawn = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
     low, high = middle_of(np.median(values[drawn], axis=1))
     return Interval(median=float(np.median(values)), low=low, high=high)
 
 
-def ratio_interval(samples: npt.ArrayLike, reference: npt.ArrayLike, seed: int = 0) -> Interval:
+def ratio_interval(samples: npt.ArrayLike, reference: npt.ArrayLike) -> Interval:
     """The ratio of two medians, and its range over resamples of both: for rounds that are not the same.
 
     Args:
         samples: positive numbers.
         reference: positive numbers, of the same unit; may be more or fewer.
-        seed: of the resampling; the same samples give the same interval.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     medians = []
     for values in (np.asarray(samples, dtype=np.float64), np.asarray(reference, dtype=np.float64)):
         drawn = generator.integers(len(values), size=(_RESAMPLES_OF_TWO, len(values)))

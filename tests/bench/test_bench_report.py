@@ -9,7 +9,6 @@ import pytest
 from bench_results import EVERY, captured, gpu_check, kernels, overhead, resources, scores, write
 from click.testing import CliRunner, Result
 
-from dainv.drawing import LIGHT
 from dainv_bench.cli import main
 from dainv_bench.formats import readable_time
 from dainv_bench.overhead.summary import summarise as summarise_overhead
@@ -265,7 +264,7 @@ def test_memory_that_is_kept_is_another_table() -> None:
 
 def test_every_backend_has_a_look_of_its_own() -> None:
     names = [f"{form}{backend}" for form in ("", "relu+") for backend in backend_status()]
-    looks = figures._looks([*names, "relu", "published", "cdist", "metric-learning", "closed-form", "compiled"], LIGHT)
+    looks = figures._looks([*names, "relu", "published", "cdist", "metric-learning", "closed-form", "compiled"])
     assert len({(look["color"], look["marker"], look["markerfacecolor"]) for look in looks.values()}) == len(looks)
     assert looks["native"]["color"] != looks["triton"]["color"]
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from dainv.models.foreign import first_line
 from dainv_bench.kernels.accuracy import Truth, complaint, measure_errors
 from dainv_bench.kernels.cases import InputSet, Workload
 from dainv_bench.kernels.methods import Method, Operation
@@ -52,7 +53,7 @@ def check_and_prepare(
     try:
         return entry, {direction: recorder.prepare(partial(calls, direction)) for direction in DIRECTIONS}
     except torch.OutOfMemoryError as error:
-        entry["not_run"] = _first_line(error)
+        entry["not_run"] = f"{type(error).__name__}: {first_line(error)}"
         return entry, {}
 
 
@@ -73,9 +74,5 @@ def _checked(
         entry["wrong"] = str(error)
     except Exception as error:  # whatever a peer or a compiler raises: the others can still be timed
         unexpected = not isinstance(error, (ValueError, NotImplementedError, torch.OutOfMemoryError))
-        entry["wrong" if method.ours and unexpected else "not_run"] = _first_line(error)
+        entry["wrong" if method.ours and unexpected else "not_run"] = f"{type(error).__name__}: {first_line(error)}"
     return operation if entry["not_run"] is None and entry["wrong"] is None else None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"

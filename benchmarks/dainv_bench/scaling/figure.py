@@ -9,23 +9,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dainv.drawing import LIGHT, Theme, render, style
+from dainv.drawing import LIGHT, render, style
 from dainv_bench.scaling.results import AxisResult, ScalingResult
 
 _PANELS_IN_A_ROW = 3
 _MARKERS = "osD^v"
+# A method has the same colour in every panel, ours that of the paper's invariance networks.
+_COLOURS = {
+    **dict.fromkeys(("ours", "torch", "streaming", "local statistics"), LIGHT.invariance),
+    "triton": LIGHT.more[0],
+    "published": LIGHT.baseline,
+    "closed-form": LIGHT.more[1],
+}
 
 
-def scaling_figure(result: ScalingResult, form: str, theme: Theme = LIGHT) -> bytes:
+def scaling_figure(result: ScalingResult, form: str) -> bytes:
     """Medians over each axis with their range of rounds, and the fitted power laws with their exponents.
 
     Args:
         result: as ``dainv-bench scaling`` wrote it.
         form: ``"png"`` or ``"svg"``.
-        theme: colours.
     """
     axes = {name: axis for name, axis in result["axes"].items() if _run(axis)}
-    with style(theme):
+    with style(LIGHT):
         columns = max(1, min(len(axes), _PANELS_IN_A_ROW))
         rows = max(1, -(-len(axes) // columns))
         figure = Figure(figsize=(max(7.2, 3.4 * columns), 3.6 * rows), layout="constrained")
@@ -33,7 +39,7 @@ def scaling_figure(result: ScalingResult, form: str, theme: Theme = LIGHT) -> by
         for panel in panels[len(axes) :]:
             panel.set_visible(False)
         for (name, axis), panel in zip(axes.items(), panels, strict=False):
-            _panel(panel, name, axis, theme)
+            _panel(panel, name, axis)
         for panel in panels[: len(axes) : columns]:
             panel.set_ylabel("milliseconds")
         return render(figure, form)
@@ -44,17 +50,10 @@ def _run(axis: AxisResult) -> dict[str, Any]:
     return {name: method for name, method in axis["methods"].items() if method["not_run"] is None}
 
 
-def _colours(theme: Theme) -> dict[str, str]:
-    """A method has the same colour in every panel, ours that of the paper's invariance networks."""
-    ours = dict.fromkeys(("ours", "torch", "streaming", "local statistics"), theme.invariance)
-    return {**ours, "triton": theme.more[0], "published": theme.baseline, "closed-form": theme.more[1]}
-
-
-def _panel(panel: Axes, name: str, axis: AxisResult, theme: Theme) -> None:
-    colours = _colours(theme)
+def _panel(panel: Axes, name: str, axis: AxisResult) -> None:
     x = np.asarray(axis["values"], dtype=float)
     for number, (method, one) in enumerate(_run(axis).items()):
-        colour = colours.get(method, theme.more[-1])
+        colour = _COLOURS.get(method, LIGHT.more[-1])
         low, middle, high = np.quantile(np.asarray(one["milliseconds"]), [0.25, 0.5, 0.75], axis=1)
         growth = one["growth"]
         label = f"{method}, exponent {growth['exponent']:.2f}" if growth else method
@@ -73,7 +72,7 @@ def _panel(panel: Axes, name: str, axis: AxisResult, theme: Theme) -> None:
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high * widening**2 / low < 300 else (1,)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     panel.yaxis.set_minor_locator(NullLocator())
-    panel.yaxis.grid(True, color=theme.faint, linewidth=0.8)
+    panel.yaxis.grid(True, color=LIGHT.faint, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.set_xlabel(f"{name}, {axis['meaning']}")
     panel.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=8, borderpad=0, labelspacing=0.25)
