@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from dainv_bench.console import console, out_option, progress, result_path, write
+from dainv_bench.console import console, out_option, progress, result_path, written_to
 from dainv_bench.results import kind_of, write_result
 from dainv_bench.settings import SuiteSettings
 from dainv_bench.steps import Tell
@@ -59,7 +59,7 @@ def suite_command(suite: Suite) -> click.Command:
             for result in suite.measure(settings, tell):
                 write_result(path(result), result)
         suite.show(console, result)
-        write(path(result), result)
+        written_to(path(result))
         if result["interrupted"]:
             ctx.exit(130)
         if suite.failed(result):
@@ -67,7 +67,7 @@ def suite_command(suite: Suite) -> click.Command:
 
     options = [_option(one) for one in _own_first(suite.settings)]
     options += [click.option("--quick", is_flag=True, help=f"A rehearsal within a minute on two cores: {suite.quick}.")]
-    options += [out_option(suite.name)]
+    options += [out_option(f"{suite.name}--MACHINE--DEVICE.json, {suite.name}-quick--... with --quick")]
     for option in reversed(options):
         run = option(run)
     return click.command(suite.name, short_help=suite.summary, help=suite.description)(run)

@@ -11,18 +11,31 @@ import click
 import torch
 from rich.console import Console
 
+from dainv.cli.console import expect_writable
 from dainv.reporting import progress_bar
-from dainv_bench.results import FOLDER, default_path, write_result
+from dainv_bench.results import FOLDER, default_path
 from dainv_bench.steps import Tell
 
 console = Console(highlight=False)
-RESULT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
-def out_option(suite: str) -> Callable[[Any], Any]:
-    """The option ``--out`` of a suite that is named so."""
-    where = f"{FOLDER}/{suite}--MACHINE--DEVICE.json, {suite}-quick--... with --quick"
-    return click.option("--out", type=RESULT_FILE, help=f"Where the JSON goes.  [default: {where}]")
+def out_option(default: str) -> Callable[[Any], Any]:
+    """The option ``--out``; that nothing can be written there is found out before the work.
+
+    Args:
+        default: which file in the folder of results it is by default, for people.
+    """
+
+    def expected_to_be_writable(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+        expect_writable(path or FOLDER / "one.json")
+        return path
+
+    return click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=expected_to_be_writable,
+        help=f"Where the JSON goes.  [default: {FOLDER}/{default}]",
+    )
 
 
 @contextmanager
@@ -41,7 +54,6 @@ def result_path(suite: str, result: Mapping[str, Any], quick: bool = False) -> P
     return default_path(f"{suite}-quick" if quick else suite, result["environment"], device)
 
 
-def write(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result and say where it is."""
-    write_result(path, result)
+def written_to(path: Path) -> None:
+    """Say where a result is."""
     console.print(f"written to {path}", soft_wrap=True, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,14 @@ def test_numbers_that_are_none(name: str, options: list[str]) -> None:
     done = run(name, *options)
     assert done.exit_code == 2
     assert "expected" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*TINY, "launches", "resources", "gpu-check"])
+def test_what_cannot_be_written_is_found_out_before_the_work(name: str) -> None:
+    Path("file").touch()
+    done = CliRunner().invoke(main, [name, "--out", "file/there"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: --out: file/there\S* cannot be written \(.*\)\n", done.stderr)
 
 
 @SUITES

@@ -39,6 +39,8 @@ def test_launches_are_compared_with_the_baseline() -> None:
 def test_launches_are_not_counted_on_a_cpu() -> None:
     with pytest.raises(UserError, match="launches are counted on a CUDA device"):
         measure_launches("cpu")
+    with pytest.raises(UserError, match="--batch-size 128 is not a multiple of --views 7"):
+        measure_launches("cpu", views=7)
 
 
 @pytest.mark.gpu

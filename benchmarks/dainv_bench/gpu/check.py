@@ -16,6 +16,7 @@ from dainv_bench.gpu.process import LOG, NOT_RUN, PASSED, ROOT, StageResult, not
 from dainv_bench.gpu.stages import STAGES, Stage
 from dainv_bench.results import Head, head_of, write_result
 
+RESULT = "gpu-check.json"
 NO_GPU = "no CUDA device"
 
 
@@ -69,7 +70,7 @@ def run(
         result["stages"][stage.name] = outcome
         result["interrupted"] = interrupted
         result["goals"] = _judged(result)
-        write_result(folder / "gpu-check.json", result)
+        write_result(folder / RESULT, result)
         if interrupted:
             break
     return result

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from dainv_bench.console import RESULT_FILE, console, result_path, write
+from dainv.cli.console import expect_writable
+from dainv_bench.console import console, out_option, result_path, written_to
 from dainv_bench.gpu import check
 from dainv_bench.gpu import launches as launches_suite
 from dainv_bench.gpu.summary import print_gpu_check, summarise_launches
+from dainv_bench.results import write_result
 from dainv_bench.summary import print_summary
 
 
@@ -18,12 +20,14 @@ from dainv_bench.summary import print_summary
 @click.option("--views", default=8, help="M, views of each source image.")
 @click.option("--device", default="auto", help="auto, cuda, cuda:1, ...")
 @click.option("--seed", default=0, help="Of parameters and batches.")
-@click.option("--out", type=RESULT_FILE, help="Where the JSON goes; as for overhead.")
+@out_option("launches--MACHINE--DEVICE.json")
 def launches(batch_size: int, views: int, device: str, seed: int, out: Path | None) -> None:
     """Count what one training step of each arm launches on a GPU, and look for waits of the host."""
     result = launches_suite.measure(device, batch_size, views, seed)
     print_summary(console, summarise_launches(result), result)
-    write(out or result_path("launches", result), result)
+    path = out or result_path("launches", result)
+    write_result(path, result)
+    written_to(path)
 
 
 @click.command(name="gpu-check", short_help="Everything a GPU can prove, in under nine minutes.")
@@ -41,9 +45,10 @@ def gpu_check_command(ctx: click.Context, folder: Path) -> None:
     Exit code 1 means that something is wrong or did not end; a missed goal of speed does not. Without a GPU the parts
     that need one are listed as not run.
     """
+    expect_writable(folder / check.RESULT)
     result = check.run(folder, on_stage=lambda name: console.print(f"{name} …"))
     print_gpu_check(console, result)
-    console.print(f"written to {folder / 'gpu-check.json'}", soft_wrap=True, markup=False)
+    written_to(folder / check.RESULT)
     if result["interrupted"]:
         ctx.exit(130)
     if not check.all_passed(result):

@@ -17,6 +17,7 @@ from dainv.errors import UserError
 from dainv_bench.kernels.replay import waits_for_gpu
 from dainv_bench.overhead.arms import ARMS, BASELINE, published_problem
 from dainv_bench.results import Head, head_of
+from dainv_bench.settings import StepSettings
 from dainv_bench.workload import TrainingStep, make_batches, make_network
 
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profiler's trace
@@ -52,13 +53,14 @@ def measure(device_name: str = "auto", batch_size: int = 128, views: int = 8, se
         seed: of parameters and batches.
 
     Raises:
-        UserError: no CUDA device, or a profiler that sees nothing of it.
+        UserError: a setting outside its range, no CUDA device, or a profiler that sees nothing of it.
     """
+    settings = StepSettings(device=device_name, batch_size=batch_size, views=views, seed=seed)
     device = resolve_device(device_name)
     if device.type != "cuda":
         raise UserError(f"--device {device_name}: launches are counted on a CUDA device, and there is none")
     network = make_network(1.0, False, seed, device)
-    problem = published_problem(network, batch_size // views, views, device)
+    problem = published_problem(network, settings.n_images, views, device)
     batches = make_batches(2, problem.n_images, views, seed, device)
     counts: dict[str, Counter[str]] = {}
     waits: dict[str, str | None] = {}

@@ -6,21 +6,17 @@ from pathlib import Path
 
 import click
 
-from dainv_bench.console import RESULT_FILE, console, progress, write
+from dainv_bench.console import console, out_option, progress, written_to
 from dainv_bench.resources.results import default_resources_path
 from dainv_bench.resources.suite import measure_resources
 from dainv_bench.resources.summary import README, resources_summary, rewrite_readme
 from dainv_bench.resources.variants import TARGETS
-from dainv_bench.results import FOLDER
+from dainv_bench.results import write_result
 
 
 @click.command(short_help="What the Triton kernels take of GPUs, by compiling them.")
 @click.option("--target", "targets", multiple=True, help=f"{', '.join(TARGETS)}; may be repeated.  [default: all]")
-@click.option(
-    "--out",
-    type=RESULT_FILE,
-    help=f"Where the JSON goes.  [default: {FOLDER}/kernel-resources--triton-VERSION.json, if for all targets]",
-)
+@out_option("kernel-resources--triton-VERSION.json, if for all targets")
 def resources(targets: tuple[str, ...], out: Path | None) -> None:
     """Compile every Triton kernel for every target, on any machine, and write what each takes of a GPU.
 
@@ -33,6 +29,8 @@ def resources(targets: tuple[str, ...], out: Path | None) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if out is None and targets:
         return  # some targets must not take the place of all
-    write(out or default_resources_path(result), result)
+    path = out or default_resources_path(result)
+    write_result(path, result)
+    written_to(path)
     if rewrite_readme():
         console.print(f"table in {README} rewritten", soft_wrap=True, markup=False)
