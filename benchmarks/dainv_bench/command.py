@@ -13,9 +13,9 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from dainv_bench.console import console, out_option, progress, result_path, written_to
+from dainv_bench.progress import Tell
 from dainv_bench.results import kind_of, write_result
 from dainv_bench.settings import SuiteSettings
-from dainv_bench.steps import Tell
 
 
 @dataclass(frozen=True)

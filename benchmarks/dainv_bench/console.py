@@ -13,8 +13,8 @@ from rich.console import Console
 
 from dainv.cli.console import expect_writable
 from dainv.reporting import progress_bar
+from dainv_bench.progress import Tell
 from dainv_bench.results import FOLDER, default_path
-from dainv_bench.steps import Tell
 
 console = Console(highlight=False)
 

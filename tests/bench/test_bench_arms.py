@@ -7,7 +7,8 @@ from bench_helpers import CPU, WRONG_GRADIENT, WRONG_LOSS, altered, eq3_by_pairs
 from dainv import UserError
 from dainv_bench.overhead.arms import ARMS, BASELINE, CONTROL, Arm
 from dainv_bench.overhead.equality import Agreement, check_agreement
-from dainv_bench.workload import TrainingStep, make_batches, make_network
+from dainv_bench.overhead.training_step import TrainingStep
+from dainv_bench.workload import make_batches, make_network
 
 RUNNING = [arm for arm in ARMS.values() if arm.why_not(CPU) is None]
 TAPPING = [arm for arm in RUNNING if arm.taps]

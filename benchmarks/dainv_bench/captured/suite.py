@@ -19,9 +19,9 @@ from dainv_bench.captured.results import CapturedResult, FormResult
 from dainv_bench.captured.settings import EAGER, CapturedSettings
 from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem, published_problem
 from dainv_bench.overhead.equality import check_agreement
+from dainv_bench.progress import Steps, Tell, silent
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval, paired_overhead
-from dainv_bench.steps import Steps, Tell, silent
 from dainv_bench.timing import Rounds, interleave, meter_for
 from dainv_bench.workload import Batch, arithmetic_on, make_batches, make_network
 

@@ -16,9 +16,10 @@ from dainv.devices import resolve_device
 from dainv.errors import UserError
 from dainv_bench.kernels.replay import waits_for_gpu
 from dainv_bench.overhead.arms import ARMS, BASELINE, published_problem
+from dainv_bench.overhead.training_step import TrainingStep
 from dainv_bench.results import Head, head_of
 from dainv_bench.settings import StepSettings
-from dainv_bench.workload import TrainingStep, make_batches, make_network
+from dainv_bench.workload import make_batches, make_network
 
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profiler's trace
 

@@ -20,9 +20,9 @@ from dainv_bench.kernels.methods import Method
 from dainv_bench.kernels.replay import Timed, recorder_for
 from dainv_bench.kernels.results import KernelsResult, MethodResult, PassResult, WorkloadResult
 from dainv_bench.kernels.settings import KernelSettings
+from dainv_bench.progress import Tell, silent
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval
-from dainv_bench.steps import Tell, silent
 from dainv_bench.timing import interleave, measure_each, meter_for
 
 _COPY = "copy"

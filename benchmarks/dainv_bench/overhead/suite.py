@@ -16,20 +16,12 @@ from dainv_bench.overhead.arms import ARMS, BASELINE, Arm, Problem, published_pr
 from dainv_bench.overhead.equality import Agreement, check_agreement
 from dainv_bench.overhead.results import ArmResult, OverheadResult, Verdict
 from dainv_bench.overhead.settings import OverheadSettings
+from dainv_bench.overhead.training_step import Batches, Loader, TrainingStep
+from dainv_bench.progress import Steps, Tell, silent
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import judge, median_interval, paired_overhead
-from dainv_bench.steps import Steps, Tell, silent
 from dainv_bench.timing import Rounds, interleave, meter_for
-from dainv_bench.workload import (
-    IMAGE_SIZE,
-    N_CLASSES,
-    Batches,
-    Loader,
-    TrainingStep,
-    arithmetic_on,
-    make_batches,
-    make_network,
-)
+from dainv_bench.workload import IMAGE_SIZE, N_CLASSES, arithmetic_on, make_batches, make_network
 
 _N_BATCHES = 4  # the arms go through the same few batches in turn
 

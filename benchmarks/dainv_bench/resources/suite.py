@@ -13,10 +13,10 @@ from dataclasses import asdict
 from typing import Any
 
 from dainv.errors import UserError
+from dainv_bench.progress import Tell, silent
 from dainv_bench.resources.results import SUITE, KernelResources, ResourcesResult
 from dainv_bench.resources.variants import TARGETS, VARIANTS, Variant
 from dainv_bench.results import head_of
-from dainv_bench.steps import Tell, silent
 
 
 def measure_resources(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dainv.drawing import LIGHT, render, style
+from dainv.drawing import LIGHT, grid, render, style
 from dainv_bench.scaling.results import AxisResult, ScalingResult
 
 _PANELS_IN_A_ROW = 3
@@ -72,7 +72,6 @@ def _panel(panel: Axes, name: str, axis: AxisResult) -> None:
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high * widening**2 / low < 300 else (1,)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     panel.yaxis.set_minor_locator(NullLocator())
-    panel.yaxis.grid(True, color=LIGHT.faint, linewidth=0.8)
-    panel.set_axisbelow(True)
+    grid(panel, LIGHT)
     panel.set_xlabel(f"{name}, {axis['meaning']}")
     panel.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=8, borderpad=0, labelspacing=0.25)

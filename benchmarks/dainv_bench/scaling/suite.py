@@ -7,13 +7,13 @@ from statistics import median
 
 import torch
 
+from dainv_bench.progress import Steps, Tell, silent
 from dainv_bench.results import begin, end
 from dainv_bench.scaling.axes import AXES
 from dainv_bench.scaling.fit import fit_growth
 from dainv_bench.scaling.plans import Plan, plan_for
 from dainv_bench.scaling.results import AxisResult, MethodResult, ScalingResult
 from dainv_bench.scaling.settings import ScalingSettings
-from dainv_bench.steps import Steps, Tell, silent
 from dainv_bench.timing import Rounds, interleave, measure_each, meter_for
 from dainv_kernels.backends import choose_backend
 

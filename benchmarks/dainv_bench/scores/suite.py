@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dainv_bench.progress import Steps, Tell, silent
 from dainv_bench.results import begin, end
 from dainv_bench.scores.agreement import Agreement, bounds_of, compare, kappas, truth
 from dainv_bench.scores.arms import (
@@ -27,7 +28,6 @@ from dainv_bench.scores.first import First, agreement_of, first_run
 from dainv_bench.scores.results import ArmResult, ScoresResult, SizeResult, Verdict
 from dainv_bench.scores.settings import ScoresSettings
 from dainv_bench.statistics import Interval, judge, median_interval
-from dainv_bench.steps import Steps, Tell, silent
 from dainv_bench.timing import interleave, measure_each, meter_for
 from dainv_bench.workload import arithmetic_on
 

@@ -13,9 +13,9 @@ from dainv.data import ImageData
 from dainv.plan import time_evaluation
 from dainv.settings import TrainSettings
 from dainv.training import Trainer
+from dainv_bench.progress import Tell, silent
 from dainv_bench.results import begin, end
 from dainv_bench.statistics import median_interval, paired_overhead
-from dainv_bench.steps import Tell, silent
 from dainv_bench.timing import Rounds, interleave, measure_each, meter_for
 from dainv_bench.training.results import BASELINE, EAGER, OBJECTIVE, PLAIN, PrecisionResult, TrainingResult
 from dainv_bench.training.settings import TrainingSettings
