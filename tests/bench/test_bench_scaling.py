@@ -22,7 +22,7 @@ from dainv_bench.scaling import figure
 from dainv_bench.scaling.axes import AXES, Point
 from dainv_bench.scaling.figure import scaling_figure
 from dainv_bench.scaling.fit import fit_growth
-from dainv_bench.scaling.objectives import METHODS, Method, check, compare, forward_backward, make_features
+from dainv_bench.scaling.objectives import METHODS, Method, check, exact, forward_backward, make_features
 from dainv_bench.scaling.plans import plan_for
 from dainv_bench.scaling.ranks import DESCRIPTIONS, GLOBAL, LOCAL, Ranks, of_whole_batch
 from dainv_bench.scaling.results import AxisResult, MethodResult, ScalingResult
@@ -84,7 +84,7 @@ def test_one_value_has_no_growth() -> None:
 @pytest.mark.parametrize("name", list(METHODS))
 def test_each_method_computes_eq_4(name: str) -> None:
     features = make_features(POINT, 0, CPU)
-    check(name, METHODS[name].prepare(POINT, CPU), features, POINT)
+    check(name, METHODS[name].prepare(POINT, CPU), features, exact(features, POINT), POINT)
     gradients = forward_backward(METHODS[name].prepare(POINT, CPU), features)
     groups = Groups.consecutive(4, 3, CPU)
     total = sum(
@@ -98,7 +98,7 @@ def test_each_method_computes_eq_4(name: str) -> None:
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_wrong_method_is_refused(what: str) -> None:
-    right = METHODS["closed-form"].prepare(POINT, CPU)
+    right, features = METHODS["closed-form"].prepare(POINT, CPU), make_features(POINT, 0, CPU)
 
     def wrong(features: Any) -> Objective:
         found = right(features)
@@ -107,7 +107,7 @@ def test_a_wrong_method_is_refused(what: str) -> None:
         return found._replace(total=1.001 * found.total)
 
     with pytest.raises(UserError, match=rf"nothing timed: mine disagrees at .*: the {what} is off by 1.0e-03"):
-        check("mine", wrong, make_features(POINT, 0, CPU), POINT)
+        check("mine", wrong, features, exact(features, POINT), POINT)
 
 
 def test_what_is_written_is_what_was_measured(result: ScalingResult) -> None:
@@ -167,9 +167,9 @@ def test_statistics_of_parts_are_not_those_of_the_whole_batch() -> None:
     part = Point(B=8, M=4, D=3, L=1)
     of_all = [make_features(part, seed, CPU) for seed in range(2)]
     local = METHODS["ours"].prepare(part, CPU)
-    check(LOCAL, local, of_all[0], part)
+    check(LOCAL, local, of_all[0], exact(of_all[0], part), part)
     with pytest.raises(UserError, match="global statistics disagrees"):
-        compare(GLOBAL, local, of_all[0], of_whole_batch(of_all, 0, part), part)
+        check(GLOBAL, local, of_all[0], of_whole_batch(of_all, 0, part), part)
 
 
 @pytest.mark.parametrize(("ranks", "reason"), [(3, "cannot share 16 samples equally"), (4, "is no batch of two")])

@@ -75,7 +75,7 @@ def exact(features: Features, point: Point) -> list[Exact]:
     return found
 
 
-def compare(name: str, of_features: OfFeatures, features: Features, truth: list[Exact], point: Point) -> None:
+def check(name: str, of_features: OfFeatures, features: Features, truth: list[Exact], point: Point) -> None:
     """Compare a method's losses and gradients with the exact ones.
 
     Raises:
@@ -88,11 +88,6 @@ def compare(name: str, of_features: OfFeatures, features: Features, truth: list[
         gradient_error = float((gradient - one.gradient).norm() / one.gradient.norm())
         refuse_beyond(_LOSS_BOUND, loss_error, name, f"{point}, {layer}", "the loss")
         refuse_beyond(_GRADIENT_BOUND, gradient_error, name, f"{point}, {layer}", "the gradient")
-
-
-def check(name: str, of_features: OfFeatures, features: Features, point: Point) -> None:
-    """Compare a method with the closed form in float64; see :func:`compare`."""
-    compare(name, of_features, features, exact(features, point), point)
 
 
 def _ours(point: Point, device: torch.device) -> OfFeatures:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dainv_bench.scaling.axes import OBJECTIVE_AXES, RANKS_AXIS, SCORES_AXIS
-from dainv_bench.scaling.objectives import METHODS, Features, OfFeatures, check, forward_backward, make_features
+from dainv_bench.scaling.objectives import METHODS, Features, OfFeatures, check, exact, forward_backward, make_features
 from dainv_bench.scaling.ranks import DESCRIPTIONS, Ranks
 from dainv_bench.scaling.settings import ScalingSettings
 from dainv_bench.scores.agreement import bounds_of, compare, kappas
@@ -54,9 +54,10 @@ def _objective_plan(axis: str, settings: ScalingSettings, device: torch.device) 
     for value in settings.values_of(axis):
         point = settings.point(axis, value)
         features = make_features(point, settings.seed, device)
+        truth = exact(features, point)
         for name, method in METHODS.items():
             of_features = method.prepare(point, device)
-            check(name, of_features, features, point)
+            check(name, of_features, features, truth, point)
             works[name, value] = partial(_objective_step, of_features, features)
     yield Plan(
         work="forward and backward of Eq. 4 from given activations",

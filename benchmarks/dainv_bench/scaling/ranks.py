@@ -20,7 +20,6 @@ from dainv_bench.scaling.objectives import (
     Features,
     OfFeatures,
     check,
-    compare,
     exact,
     forward_backward,
     make_features,
@@ -46,8 +45,8 @@ def _rank(rank: int, ranks: int, store: Path, part: Point, seed: int) -> Callabl
     }
     of_all = [make_features(part, seed + other, device) for other in range(ranks)]
     features = of_all[rank]
-    check(LOCAL, methods[LOCAL], features, part)
-    compare(GLOBAL, methods[GLOBAL], features, of_whole_batch(of_all, rank, part), part)
+    check(LOCAL, methods[LOCAL], features, exact(features, part), part)
+    check(GLOBAL, methods[GLOBAL], features, of_whole_batch(of_all, rank, part), part)
 
     def step(method: str) -> None:
         forward_backward(methods[method], features)
