@@ -41,7 +41,7 @@ FIGURE_OPTIONS ?= --seeds 1
 figures: $(READY)
 	$(BIN)/dainv reproduce $(FIGURE_RUNS) $(foreach file,$(wildcard benchmarks/results/overhead--*.json),--overhead $(file)) $(FIGURE_OPTIONS)
 
-# All that only a GPU can show, in under nine minutes; without one it says what was not run. Where nothing can be
+# All that only a GPU can show, in under eight minutes; without one it says what was not run. Where nothing can be
 # installed: PYTHONPATH=.:kernels:benchmarks python3 -m dainv_bench gpu-check --out DIR
 GPU_CHECK ?= runs/gpu-check
 

@@ -9,10 +9,8 @@ import importlib.metadata
 import importlib.util
 import json
 import math
-import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,10 +32,9 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 @pytest.fixture(scope="module")
 def kernels() -> list[KernelResources]:
     """Compiled by other processes: this one has its kernels in Triton's interpreter, which has nothing to compile."""
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_DEFAULT_FP_FUSION", "0")  # as in later versions: launches ask for what they want
-        parts = pool.map(lambda target: measure_resources([target])["kernels"], TARGETS)
-        return [kernel for part in parts for kernel in part]
+        return measure_resources()["kernels"]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""``dainv-bench gpu-check``: everything that only a GPU can show, in one call of under nine minutes.
+"""``dainv-bench gpu-check``: everything that only a GPU can show, in one call of under eight minutes.
 
 What there is is written after every stage.
 """

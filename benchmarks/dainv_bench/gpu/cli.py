@@ -30,7 +30,7 @@ def launches(batch_size: int, views: int, device: str, seed: int, out: Path | No
     written_to(path)
 
 
-@click.command(name="gpu-check", short_help="Everything a GPU can prove, in under nine minutes.")
+@click.command(name="gpu-check", short_help="Everything a GPU can prove, in under eight minutes.")
 @click.option(
     "--out",
     "folder",

@@ -64,7 +64,7 @@ STAGES = (
         "tests",
         "-m pytest -v --tb short --maxfail 300 -m gpu {parallel} -p no:cacheprovider --continue-on-collection-errors "
         "--junitxml {output} tests",
-        115,
+        105,
         read=read_junit,
         needs="tests",
     ),
@@ -72,13 +72,13 @@ STAGES = (
         "kernels",
         "-m dainv_bench kernels --device cuda --rounds 15 --workloads all-layers,gigabyte,layer* --seconds 80 "
         "--out {output}",
-        105,
+        100,
         on_cpu="-m dainv_bench kernels --device cpu --quick --out {output}",
     ),
     Stage(
         "captured",
         f"{_CAPTURED} --arms published,closed-form,ours-after,ours,ours-relu,ours-fused --compiled=",
-        50,
+        45,
     ),
     Stage(
         "training",
@@ -86,8 +86,8 @@ STAGES = (
         60,
         on_cpu="-m dainv_bench training --device cpu --quick --out {output}",
     ),
-    Stage("captured-norm", f"{_CAPTURED} --batch-norm --arms ours-fused --compiled=", 30),
-    Stage("launches", "-m dainv_bench launches --device cuda --out {output}", 35),
-    Stage("overhead", "-m dainv_bench overhead --device cuda --limit 1e9 --out {output}", 40),
+    Stage("captured-norm", f"{_CAPTURED} --batch-norm --arms ours-fused --compiled=", 25),
+    Stage("launches", "-m dainv_bench launches --device cuda --out {output}", 30),
+    Stage("overhead", "-m dainv_bench overhead --device cuda --limit 1e9 --out {output}", 35),
     Stage("captured-compiled", f"{_CAPTURED} --arms compiled,closed-form,ours-fused", 75),
 )

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -15,21 +15,19 @@ from typing import Any
 from dainv.errors import UserError
 from dainv_bench.progress import Tell, silent
 from dainv_bench.resources.results import SUITE, KernelResources, ResourcesResult
-from dainv_bench.resources.variants import TARGETS, VARIANTS, Variant
+from dainv_bench.resources.variants import TARGETS, VARIANTS
 from dainv_bench.results import head_of
 
 
 def measure_resources(
     targets: Iterable[str] = tuple(TARGETS),
     on_progress: Tell = silent,
-    variants: Sequence[Variant] = VARIANTS,
 ) -> ResourcesResult:
-    """Compile variants for the targets and read what came out.
+    """Compile all variants for the targets and read what came out.
 
     Args:
         targets: keys of TARGETS.
         on_progress: told after every kernel what is going on, how many variants are done, and of how many.
-        variants: what to compile, some of VARIANTS.
 
     Raises:
         UserError: there is no such target, a kernel does not compile for it, or Triton is missing.
@@ -43,22 +41,20 @@ def measure_resources(
     def compile_for(target: str) -> list[dict[str, Any]]:
         def on_record(record: dict[str, Any]) -> None:
             done.add((target, record["variant"]))
-            on_progress(f"{target} {record['kernel']}", len(done), len(targets) * len(variants))
+            on_progress(f"{target} {record['kernel']}", len(done), len(targets) * len(VARIANTS))
 
-        return _in_a_process_of_its_own(target, variants, on_record)
+        return _in_a_process_of_its_own(target, on_record)
 
     with ThreadPoolExecutor(min(len(targets), os.cpu_count() or 1)) as pool:
         records = dict(zip(targets, pool.map(compile_for, targets), strict=True))
     return ResourcesResult(
         **head_of(SUITE),
-        variants={variant.name: asdict(variant) for variant in variants},
+        variants={variant.name: asdict(variant) for variant in VARIANTS},
         kernels=_side_by_side(records),
     )
 
 
-def _in_a_process_of_its_own(
-    target: str, variants: Sequence[Variant], on_record: Callable[[dict[str, Any]], None]
-) -> list[dict[str, Any]]:
+def _in_a_process_of_its_own(target: str, on_record: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
     """Without TRITON_INTERPRET, which would leave nothing to compile, and with an empty cache, to really compile."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     records = []
@@ -69,7 +65,7 @@ def _in_a_process_of_its_own(
             "-m",
             "dainv_bench.resources.compilation",
             target,
-            *(variant.name for variant in variants),
+            *(variant.name for variant in VARIANTS),
         ]
         with subprocess.Popen(
             command, env=inherited | variables, stdout=subprocess.PIPE, stderr=errors, text=True

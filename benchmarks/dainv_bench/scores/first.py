@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -35,8 +36,9 @@ def first_run(arm: Arm, make: Callable[[], Problem], problem: Problem, memory_li
         return First(not_run=f"activations and matrix take {held / 2**30:.1f} GiB, --memory-limit is {memory_limit:g}")
     try:
         return run_apart(arm, make) if problem.images.device.type == "cpu" else run_here(arm, problem)
-    except (Ended, torch.OutOfMemoryError):
-        return First(not_run="needs more memory than there is")
+    except (Ended, MemoryError, torch.OutOfMemoryError) as error:
+        killed = not isinstance(error, Ended) or error.code == -signal.SIGKILL  # as the system does for want of memory
+        return First(not_run="needs more memory than there is" if killed else str(error))
 
 
 def run_here(arm: Arm, problem: Problem) -> First:

@@ -15,7 +15,15 @@ _PRELOADED = ["torch"]  # nothing of ours: the server may find another copy of i
 
 
 class Ended(Exception):
-    """The process ended without an answer, as one does that is killed for its memory."""
+    """The process ended without an answer.
+
+    Attributes:
+        code: its exit code; minus the signal that ended it.
+    """
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"its process ended with exit code {code}")
+        self.code = code
 
 
 class Process:
@@ -59,7 +67,8 @@ class Process:
         try:
             answer, error = self._connection.recv()
         except (EOFError, OSError):
-            raise Ended from None
+            self._process.join(10)
+            raise Ended(self._process.exitcode) from None
         if error is not None:
             raise error
         return answer
