@@ -76,6 +76,14 @@ def backend_for(
         return chosen
 
 
+def _epochs_without_record(run: RunDirectory, step: int) -> list[int]:
+    """Of those that were done after so many updates; each is recorded before a checkpoint of it is written."""
+    of_an_epoch, total = run.config["steps_per_epoch"], run.config["total_steps"]
+    done = -(-step // of_an_epoch) if step == total else step // of_an_epoch
+    recorded = {record["epoch"] for record in run.metrics()}
+    return [epoch for epoch in range(done + 1) if epoch not in recorded]
+
+
 def checkpoint_to_resume(
     run: RunDirectory, device: torch.device, message: Callable[[str], None]
 ) -> dict[str, Any] | None:
@@ -84,13 +92,16 @@ def checkpoint_to_resume(
     Args:
         run: the run.
         device: where to put the tensors.
-        message: told of damaged checkpoints that are passed over.
+        message: told of damaged checkpoints that are passed over, and of records that are lost.
 
     Raises:
         UserError: there are checkpoints and none can be read; or there are none, though there were updates.
     """
     if run.checkpoints():
-        return run.load_checkpoint(device, message)
+        state = run.load_checkpoint(device, message)
+        if missing := _epochs_without_record(run, state["step"]):
+            message(f"metrics.jsonl has no readable record of epoch {', '.join(map(str, missing))}; it stays so")
+        return state
     updates = max((record["step"] for record in run.metrics()), default=0)
     if updates:
         raise UserError(

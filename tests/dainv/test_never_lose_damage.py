@@ -118,6 +118,16 @@ def test_a_torn_last_record(lab, whole, interrupted, tmp_path, tail):
     check_same(run, whole)
 
 
+def test_a_lost_record_in_the_middle_is_named(lab, whole, interrupted, tmp_path):
+    run = copy(interrupted, tmp_path)
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"{garbage\n" + b"".join(lines[1:]))
+    errors = lab.finish(run)
+    assert "no readable record of epoch 0" in lab.output + errors
+    epochs = [record["epoch"] for record in RunDirectory.open(run).metrics()]
+    assert epochs == [record["epoch"] for record in RunDirectory.open(whole).metrics()][1:]
+
+
 def test_leftovers_of_the_dead_do_not_matter(lab, whole, interrupted, tmp_path):
     """Temporary files of any name, and a file that only looks like a checkpoint."""
     run = copy(interrupted, tmp_path)
