@@ -5,17 +5,21 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from dainv.errors import UserError
 from dainv.models.allcnn import AllCNNC
 from dainv.models.foreign import blame, first_line, function_named
+from dainv.models.layers import describe_layers
 from dainv.models.programs import ScriptedNetwork
 from dainv.models.weights import only_weights
 from dainv.models.wideresnet import WideResNet
@@ -60,6 +64,8 @@ def build(request: Request) -> nn.Module:
         UserError: nothing of that name, or it cannot be made as requested.
     """
     name = request.name
+    if name not in _OWN and not _WIDE.fullmatch(name) and ":" not in name:
+        _expect_torchvision_has(name)
     if name != "allcnn" and (request.batch_norm or request.width != 1):
         raise UserError(f"batch_norm and width are those of allcnn; {name} has its own")
     if request.pretrained and (name in _OWN or _WIDE.fullmatch(name) or (":" in name and name[:5] != "timm:")):
@@ -90,17 +96,31 @@ def _cifar_resnet18(request: Request) -> nn.Module:
     return network
 
 
+def _expect_torchvision_has(name: str) -> None:
+    """The last kind of name; a mistyped one ends here.
+
+    Raises:
+        UserError: torchvision has no such model.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name in known:
+        return
+    if "/" in name:
+        raise UserError(f"{name}: no such run directory")
+    near = difflib.get_close_matches(name, [*_OWN, *known], n=5)
+    hint = f"; near names: {', '.join(near)}" if near else ""
+    raise UserError(
+        f"no model {name!r}: expected {', '.join(_OWN)}, a torchvision name, timm:NAME, module:function, "
+        f"a run directory or a .pt or .pt2 file{hint}"
+    )
+
+
 def _torchvision(request: Request) -> nn.Module:
     from torchvision import models
 
-    name, known = request.name, models.list_models(module=models)
-    if name not in known:
-        near = difflib.get_close_matches(name, [*_OWN, *known], n=5)
-        hint = f"; near names: {', '.join(near)}" if near else ""
-        raise UserError(
-            f"no model {name!r}: expected {', '.join(_OWN)}, a torchvision name, timm:NAME, module:function, "
-            f"a run directory or a .pt or .pt2 file{hint}"
-        )
+    name = request.name
     options: dict[str, Any] = {"weights": "DEFAULT" if request.pretrained else None}
     if request.n_classes is not None:
         options["num_classes"] = request.n_classes
@@ -121,9 +141,12 @@ def _torchvision(request: Request) -> nn.Module:
 
 @contextmanager
 def _loading(request: Request) -> Iterator[None]:
-    """What a library downloads is not unpickled, which torchvision would, and a failing download is a line."""
+    """What a library downloads is not unpickled, which torchvision would, and a failing download is a line.
+
+    That it downloads goes to stderr: on stdout there may be JSON.
+    """
     try:
-        with only_weights():
+        with only_weights(), redirect_stdout(sys.stderr):
             yield
     except OSError as error:  # of urllib too, which wraps the reason
         reason = getattr(error, "reason", first_line(error))
@@ -194,4 +217,8 @@ def _from_function(request: Request) -> nn.Module:
         raise UserError(f"{request.name}: {blame(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{request.name}: returned a {type(network).__name__}, expected a torch.nn.Module")
-    return ScriptedNetwork(network) if isinstance(network, torch.jit.ScriptModule) else network
+    if isinstance(network, torch.jit.ScriptModule):
+        return ScriptedNetwork(network)
+    if request.image_size and any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
+        describe_layers(network, "*", (request.in_channels, *request.image_size))  # a forward pass makes them
+    return network

@@ -99,6 +99,22 @@ def test_functions_get_the_arguments_they_name(here):
         describe_model("functions_of_mine:plain", layers=["*"], **DATA)
 
 
+def test_lazy_layers_are_made_for_the_images(here):
+    (here / "late.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    norm = nn.LazyBatchNorm2d(affine=False)\n"
+        "    return nn.Sequential(nn.LazyConv2d(4, 3), norm, nn.Flatten(), nn.LazyLinear(10))\n"
+    )
+    network = load_model("late:net", in_channels=1, image_size=(8, 10))
+    assert {name: tuple(value.shape) for name, value in network.state_dict().items() if name.endswith("weight")} == {
+        "0.weight": (4, 1, 3, 3),
+        "3.weight": (10, 4 * 6 * 8),
+    }
+    assert torch.equal(network[1].running_mean, torch.zeros(4))
+    assert all(module.training for module in network.modules())
+
+
 def test_torchvision_networks_take_other_channels_and_classes():
     network = load_model("squeezenet1_1", n_classes=4, in_channels=1)
     assert network(torch.rand(2, 1, 32, 32)).shape == (2, 4)

@@ -62,4 +62,5 @@ def test_a_download_that_fails_is_a_line(keep, monkeypatch):
     assert result.exit_code == 1
     expected = f"error: pretrained weights: {NAME}'s cannot be downloaded (Name or service not known); pass a file"
     assert result.stderr.splitlines()[-1] == expected
+    assert result.stdout == ""  # that it downloads is said on stderr
     assert not keep.exists()
