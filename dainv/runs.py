@@ -67,6 +67,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             finally:
                 os.close(directory)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        if isinstance(error.__context__, KeyboardInterrupt):  # torch's writer complains of what it left undone
+            raise KeyboardInterrupt from None
         raise UserError(f"{path}: cannot be written ({error})") from None
     finally:
         if temporary is not None:

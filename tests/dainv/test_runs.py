@@ -186,6 +186,30 @@ def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("after", [0, 2, 5])
+def test_an_interruption_while_a_checkpoint_is_written_is_one(tmp_path, after):
+    path = tmp_path / "file"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    class Interrupted:
+        def __init__(self, file):
+            self.file, self.writes = file, 0
+
+        def write(self, content):
+            if self.writes == after:
+                raise KeyboardInterrupt
+            self.writes += 1
+            return self.file.write(content)
+
+        def flush(self):
+            self.file.flush()
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, lambda file: torch.save({"weight": torch.zeros(10_000)}, Interrupted(file)))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_nan_never_reaches_a_json_file(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         new_run(tmp_path / "run").append_metrics({"loss": float("nan")})
