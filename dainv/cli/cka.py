@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dainv.cli import options
-from dainv.cli.console import console, expect_writable
+from dainv.cli.console import console, expect_writable, print_whole
 from dainv.errors import UserError
 
 
@@ -99,7 +99,7 @@ def cka(
     compared = labels[0] if other is None else f"{labels[0]} (rows) and {labels[1]} (columns)"
     title = f"linear CKA, {compared}, {result.n_images} images of {found.name}"
     if form == "table":
-        console.print(cka_table(result, title))
+        print_whole(cka_table(result, title))
     else:
         click.echo((cka_csv(result) if form == "csv" else cka_json(result, about)).decode(), nl=False)
     for path in out:

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
-from dainv.errors import UserError
+from dainv.errors import UserError, is_lack_of_memory
 
 console = Console(highlight=False)
 
 _SECONDS_FOR_RANK_0 = 5.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_ASCII = {"−": "-", "–": "-", "…": "..", "×": "x", "→": "->", "σ": "sigma", "µ": "u"}
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Error handler of encodings that do not have all characters: a likeness in ASCII, or an escape sequence."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    likeness = (_IN_ASCII.get(one) or ascii(one)[1:-1] for one in error.object[error.start : error.end])
+    return "".join(likeness), error.end
+
+
+codecs.register_error("dainv-ascii", _in_ascii)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table as wide as it has to be: what is cut off cannot be read, nor copied."""
+    width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    Console(highlight=False, width=max(width, console.width)).print(table)
 
 
 def expect_writable(path: Path) -> None:
@@ -38,7 +62,23 @@ def expect_writable(path: Path) -> None:
 
 
 class CommandGroup(click.Group):
-    """Turns a user's mistake and a lack of memory into one line and exit code 1, an interruption into 130."""
+    """Turns a user's mistake and a lack of memory or disk into one line and exit code 1, an interruption into 130."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the program, also where the encoding of the output does not have every character."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="dainv-ascii")
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            with suppress(OSError):
+                click.echo(f"error: {error.filename or 'the output'} cannot be written ({error.strerror})", err=True)
+            with suppress(OSError, AttributeError):
+                sys.stdout.close()  # else Python tries once more at its end, and says so
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -51,18 +91,12 @@ class CommandGroup(click.Group):
             click.echo("interrupted", err=True)
             ctx.exit(130)
         except Exception as error:
-            if not _is_lack_of_memory(error):
+            if not is_lack_of_memory(error):
                 raise
             size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
             asked = f" (for another {size[1]})" if size else ""
             click.echo(f"error: out of memory{asked}; a smaller --batch-size needs less", err=True)
             ctx.exit(1)
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Known by its name and its text: torch, which has an error of its own for GPUs only, may not be imported yet."""
-    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or "can't allocate memory" in str(error)
 
 
 class OfSeveral(click.Command):

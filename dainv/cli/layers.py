@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from dainv.cli import options
-from dainv.cli.console import console
+from dainv.cli.console import console, print_whole
 from dainv.errors import UserError
 
 
@@ -48,9 +47,7 @@ def layers(
             table.add_row(layer.name, layer.type, shown, f"{layer.dimension:,}")
         else:
             table.add_row(layer.name, layer.type, f"a {layer.output}", "none")
-    # A name that is cut off cannot be copied, so the table is as wide as it has to be.
-    width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    Console(highlight=False, width=max(width, console.width)).print(table)
+    print_whole(table)
     try:
         console.print("tapped if none are named:", ", ".join(layers_of(model, network)), soft_wrap=True)
     except UserError as error:
