@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dainv.errors import UserError
-from dainv.names import SCHEMES
+from dainv.names import BACKENDS, SCHEMES
 from dainv.schedule import AlphaSchedule, begins, multiplied, parse_alpha_schedule
 
 # Settings that a resumed run may change: where things are, how they run and how often to save, not what is computed.
@@ -28,7 +28,7 @@ SCOPES = ("global", "local")
 _COUNTS = ("epochs", "steps", "batch_size", "views", "image_size")
 _POSITIVE = ("learning_rate", "spread", "width", "clip_gradients")
 _NOT_NEGATIVE = ("weight_decay", "checkpoint_minutes", "workers")
-_CHOICES = {"scheme": SCHEMES, "precision": PRECISIONS, "invariance_scope": SCOPES}
+_CHOICES = {"backend": ("auto", *BACKENDS), "scheme": SCHEMES, "precision": PRECISIONS, "invariance_scope": SCOPES}
 _LAST_SEED = 2**32 - 1
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from dainv.cli import options
 from dainv.cli.console import OfSeveral, console
 from dainv.errors import UserError
-from dainv.names import STREAMING
+from dainv.names import BACKENDS, STREAMING
 from dainv.settings import PRECISIONS, SCOPES, TrainSettings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ _default = TrainSettings()
     "--alpha-schedule",
     default=_default.alpha_schedule,
     metavar="EPOCH:FACTOR,...",
-    help="Multiply alpha at epochs of 350, which scale along with --epochs.  [default: none]",
+    help="Multiply alpha at epochs of 350, which scale along with --epochs.  [default: alpha stays]",
     show_default=False,
 )
 @click.option("--spread", default=_default.spread, help="Weight of the last layer over that of the first.")
@@ -85,7 +85,7 @@ _default = TrainSettings()
 @click.option(
     "--fused/--no-fused", default=_default.fused, help="ReLU and loss as one operation, in Triton where it works."
 )
-@click.option("--backend", default=None, help="Insist on one: reference, torch or triton.")
+@click.option("--backend", default=None, help=f"Insist on one: {', '.join(BACKENDS)}.")
 @click.option(
     "--invariance-scope",
     type=click.Choice(SCOPES),
@@ -133,6 +133,7 @@ def train(
     from dainv.plan import make_plan, show
     from dainv.ranks import Ranks
     from dainv.reporting import ConsoleReporter, SilentReporter, say
+    from dainv.runs import RunDirectory
     from dainv.signals import Interrupted
     from dainv.training import train as run_training
 
@@ -141,6 +142,8 @@ def train(
             raise UserError("--resume: say which run with --run-dir")
         options = _resumed_options(ctx, run_dir, options)
     settings = TrainSettings(**options)
+    if run_dir is not None and not (resume or dry_run or profile):
+        RunDirectory(run_dir).check_free()  # before anything is downloaded
     with Ranks.from_environment(resolve_device(settings.device).type) as ranks:
         data = _load(settings, ranks, download=not (dry_run or profile))
         if ranks.device.type == "cpu":

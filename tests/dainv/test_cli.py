@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from dainv import names
 from dainv.cli import main
+from dainv_kernels import backends
 
 TRAIN = ["--data", "digits", "--width", "0.05", "--batch-size", "16", "--views", "4", "--device", "cpu"]
 
@@ -109,7 +111,7 @@ MISTAKES = {
     "batch no multiple of views": (["train", "--data", "digits", "--batch-size", "10", "--views", "4"], "multiple"),
     "unknown scheme": (["train", "--data", "digits", "--augmentation", "strong"], "heavier"),
     "unknown device": (["train", "--data", "digits", "--device", "tpu9"], "--device tpu9"),
-    "unknown backend": (["train", "--data", "digits", "--backend", "fast"], "--backend"),
+    "unknown backend": (["train", "--backend", "fast"], "error: --backend: expected one of auto, reference, torch, "),
     "alpha beyond 1": (["train", "--data", "digits", "--alpha-schedule", "0:11"], "alpha would become 1.1 at epoch 0"),
     "norm of 0": (["train", "--data", "digits", "--clip-gradients", "0"], "--clip-gradients: expected a positive"),
     "too little memory": (["train", "--data", "digits", "--width", "1e12", "--device", "cpu"], "out of memory (for"),
@@ -118,6 +120,9 @@ MISTAKES = {
     "evaluate of nothing": (["evaluate", "nothing"], "no such run directory"),
     "analysis of nothing": (["analyze", "nothing"], "no such run directory"),
     "unknown model": (["layers", "resnet19"], "resnet18"),
+    "unknown model and width": (["train", "--data", "digits", "--model", "resnet19", "--width", "2"], "resnet18"),
+    "width of another model": (["train", "--data", "digits", "--model", "resnet18", "--width", "2"], "of allcnn"),
+    "no such run as a model": (["layers", "runs/invarience"], "error: runs/invarience: no such run directory"),
     "no such layer": (["layers", "allcnn", "--pattern", "layr1"], "layer1"),
     "no such function": (["layers", "os:nothing"], "nothing"),
     "image too small": (["layers", "alexnet", "--image-size", "4"], "does not accept"),
@@ -136,6 +141,11 @@ def test_a_mistake_is_answered_in_one_line(name, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []  # nothing half-written
 
 
+def test_the_help_of_train_names_the_backends():
+    assert names.BACKENDS == backends.BACKENDS
+    assert f"Insist on one: {', '.join(names.BACKENDS)}." in " ".join(invoke("train", "--help").output.split())
+
+
 def test_wrong_usage_exits_2():
     assert invoke("train", "--epochs", "many").exit_code == 2
     assert invoke("trian").exit_code == 2
@@ -143,9 +153,10 @@ def test_wrong_usage_exits_2():
 
 
 def test_an_existing_run_directory_is_refused(run_dir):
-    result = invoke("train", *TRAIN, "--steps", 4, "--run-dir", run_dir)
-    assert result.exit_code == 1
-    assert "--resume" in result.output
+    for data in ("digits", "no data either"):
+        result = invoke("train", "--data", data, "--run-dir", run_dir)
+        assert result.exit_code == 1
+        assert "exists already; continue it with --resume" in result.output
 
 
 def test_a_setting_changed_on_resume_is_named(run_dir):
