@@ -105,8 +105,8 @@ def analyze(
     opened = open_runs(run_dirs, checkpoint, out, warnings.append)
     curves = [read_dynamics(one.run, one.config["layers"]) for one in opened]
     arms = _arms(opened, curves, Scorer(plan, data, data_root, device, progress, warnings, notes))
-    warnings += caveats(arms)
     comparisons = compare(arms)
+    warnings += caveats(arms, comparisons)
     outputs = write_outputs(arms, comparisons, warnings, made_with, Path(out) if out is not None else None)
     return AnalysisResult(tuple(arms), tuple(comparisons), tuple(warnings), tuple(notes), outputs)
 
@@ -142,7 +142,8 @@ def _analyzed(opened: Opened, label: str, dynamics: Dynamics, scorer: Scorer) ->
 def _record(run: RunDirectory, step: int) -> dict[str, Any]:
     """Metrics of the last epoch that was complete at a step."""
     try:
-        records = [record for record in run.metrics() if record["step"] <= step]
+        done = [record for record in run.metrics() if record["step"] <= step]
+        records = sorted(done, key=lambda record: record["step"])
         if not records:
             raise UserError(f"{run.path}: no metrics up to step {step}, that of its checkpoint")
         records[-1]["test"]["accuracy"], records[-1]["test"]["loss"]

@@ -64,7 +64,7 @@ class Band(NamedTuple):
 
 
 def read_dynamics(run: RunDirectory, layers: Sequence[str]) -> Dynamics:
-    """The losses and accuracies in a run's metrics.
+    """The losses and accuracies in a run's metrics; of an epoch recorded twice, the last record counts.
 
     Raises:
         UserError: there are none, or a record lacks something.
@@ -73,6 +73,8 @@ def read_dynamics(run: RunDirectory, layers: Sequence[str]) -> Dynamics:
     if not records:
         raise UserError(f"{run.path}: no metrics; has the training begun?")
     try:
+        by_epoch = {record["epoch"]: record for record in records}
+        records = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         epochs = np.array([record["epoch"] for record in records], dtype=np.int64)
         train, control = (
             np.array(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,11 +54,12 @@ def open_runs(
     for number, place in enumerate(places):
         if place in places[:number]:
             raise UserError(f"{opened[number].run.path}: given twice")
+    _tell_apart([one.run for one in opened])
     _layers_in_common(opened)
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out}: a file is in the way; expected a folder")
     for one in opened:
-        one.run.analysis_path(REPORT)  # where no folder can be made, this says so before the work, not after it
+        _expect_writable(one.run)
     return opened
 
 
@@ -91,6 +93,28 @@ def _configuration(run: RunDirectory) -> dict[str, Any]:
     if not config.get("layers"):
         raise UserError(f"{run.path}: config.json names no layers")
     return config
+
+
+def _tell_apart(runs: Sequence[RunDirectory]) -> None:
+    """Call runs whose directories have the same name by as much of their paths as tells them apart."""
+    paths = [run.path.resolve().parts for run in runs]
+    for run, path in zip(runs, paths, strict=True):
+        depth = 1
+        while sum(other[-depth:] == path[-depth:] for other in paths) > 1:
+            depth += 1
+        run.name = "/".join(path[-depth:])
+
+
+def _expect_writable(run: RunDirectory) -> None:
+    """Where nothing can be written, say so before the work, not after it."""
+    try:
+        writable = os.access(run.analysis_path(REPORT).parent, os.W_OK)
+    except UserError:
+        if os.access(run.path, os.W_OK):  # a file is in the way
+            raise
+        writable = False
+    if not writable:
+        raise UserError(f"{run.path}: cannot be written, and its scores are kept in it; analyze a copy of it")
 
 
 def _layers_in_common(opened: Sequence[Opened]) -> None:

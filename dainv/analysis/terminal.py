@@ -29,10 +29,10 @@ def scores_table(arms: Sequence[Arm]) -> Table:
     table.add_column("layer", no_wrap=True)
     for arm in arms:
         if wide:
-            table.add_column(f"{arm.title}\nσ", justify="right")
+            table.add_column(f"{arm.title}\nσ", justify="right", overflow="fold")
             table.add_column("L_inv", justify="right", vertical="bottom", no_wrap=True)
         else:
-            table.add_column(arm.title, justify="right")
+            table.add_column(arm.title, justify="right", overflow="fold")
     for layer in all_layers(arms):
         cells: list[str] = []
         for arm in arms:
@@ -40,6 +40,8 @@ def scores_table(arms: Sequence[Arm]) -> Table:
             loss = _loss(arm, layer)
             cells += [f"{median} {around}".strip(), loss] if wide else ["\n".join([median, around, loss])]
         table.add_row(short_layer(layer), *cells)
+    for column in table.columns:
+        column.min_width = max(len(line) for cell in column.cells for line in str(cell).split("\n"))
     return table
 
 

@@ -31,6 +31,15 @@ def test_a_torn_last_record_is_left_out(run):
     assert read_dynamics(run, LAYERS).epochs[-1] == 4
 
 
+def test_of_an_epoch_recorded_twice_the_last_record_counts(run):
+    again = records(4)[2]
+    again["test"]["accuracy"] = 0.25
+    run.append_metrics(again)
+    dynamics = read_dynamics(run, LAYERS)
+    assert dynamics.epochs.tolist() == [0, 1, 2, 3, 4]
+    assert dynamics.test_accuracy.tolist() == [0.9, 0.9, 0.25, 0.9, 0.9]
+
+
 def two_phases(start=0):
     """A loss that is one batch's at first, then falls to epoch 10 and rises to epoch 30."""
     epochs = np.arange(start, 31)

@@ -244,6 +244,27 @@ def test_a_damaged_checkpoint_is_passed_over(place):
     assert any("damaged" in warning for warning in result.warnings)
 
 
+def test_an_unfinished_run_is_said_so(place):
+    run = RunDirectory.open(place / "inv")
+    change_config(run.path, lambda config: config.update(total_steps=6))
+    assert analyze([run.path], repeats=1).warnings == ()
+    change_config(run.path, lambda config: config.update(total_steps=96))
+    run.save_checkpoint({**run.load_checkpoint(), "step": 7})
+    assert analyze([run.path], repeats=1).warnings == (
+        "inv: scored after update 7 of 96, before the end of its training",
+        "inv: its accuracy is that of update 6 (epoch 3), its scores are those of update 7",
+    )
+
+
+def test_epochs_without_a_record_are_named(place):
+    path = place / "inv" / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[1][:20] + "\n" + lines[3] * 2)
+    result = analyze([place / "inv"], repeats=1)
+    assert result.warnings == ("inv: its metrics lack epoch 1–2",)
+    assert result.runs[0].dynamics.epochs.tolist() == [0, 3]
+
+
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_table_fits_eighty_columns(place, n):
     for number in range(n):
@@ -259,6 +280,17 @@ def test_table_fits_eighty_columns(place, n):
     assert [row for row in rows if row == "input" or row.isdigit()] == ["input", *map(str, range(1, 10))]
     median = np.median(result.runs[-1].scores.sigma["layer9"])
     assert f"{median:.2f}".replace("-", "−") in text
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_narrow_terminal_takes_no_number_away(place, n):
+    make_run(place / "more", place / "data.npz", alpha=0.2)
+    runs = [str(place / name) for name in ("base", "inv", "more")[:n]]
+    printed = CliRunner(env={"COLUMNS": "20"}).invoke(main, ["analyze", *runs, "--repeats", "1"]).stdout
+    for run in analyze(runs, repeats=1).runs:
+        for layer, summary in run.summaries.items():
+            shown = f"({summary.box.q1:.2f}…{summary.box.q3:.2f})".replace("-", "−")
+            assert shown in printed, layer
 
 
 WRONG = {
@@ -350,6 +382,16 @@ def test_interrupted_at_any_time_leaves_no_half_written_file(place, monkeypatch,
     result = CliRunner().invoke(main, ["analyze", str(place / "inv"), "--repeats", "1"])
     assert result.exit_code == 130
     assert files(place / "inv") == {}
+
+
+def test_what_cannot_be_written_is_found_before_the_work(place, monkeypatch):
+    forbid_scoring(monkeypatch)
+    wrong = CliRunner().invoke(main, ["analyze", str(place / "inv"), "--out", str(place / "data.npz" / "out")])
+    assert wrong.exit_code == 1
+    assert wrong.output.startswith("error: --out: ")
+    monkeypatch.setattr("dainv.analysis.inputs.os.access", lambda *_: False)
+    with pytest.raises(UserError, match="inv: cannot be written, and its scores are kept in it; analyze a copy of it"):
+        analyze([place / "inv"], out=place / "out")
 
 
 def test_command(place):

@@ -112,6 +112,36 @@ def test_the_best_checkpoint(place):
         analyze([place / "base"], repeats=1, checkpoint="best")
 
 
+def change_settings(run, **changes):
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    change_config(run, settings={**settings, **changes})
+
+
+def test_arms_that_differ_in_more_than_alpha_are_doubted(place):
+    change_settings(place / "base", augmentation="light", spread=5.0, fused=True, seed=3, workers=2)
+    result = analyze([place / "base", place / "inv"], repeats=1)
+    (warning,) = result.warnings
+    assert warning.endswith("besides alpha, it differs from the baseline in augmentation (heavier, not light)")
+    assert json.loads(result.outputs.summary)["warnings"] == list(result.warnings)
+    assert warning in result.report.read_text()
+    change_settings(place / "base", augmentation="heavier", alpha=0.1, seed=0)
+    result = analyze([place / "base", place / "inv"], repeats=1)
+    assert result.warnings == ("inv: it differs from base in spread (10.0, not 5.0)",)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(place):
+    for group in ("a", "b"):
+        shutil.copytree(place / "inv", place / group / "seed0")
+    change_settings(place / "b" / "seed0", alpha=0.2)
+    change_config(place / "b" / "seed0", total_steps=8)
+    result = analyze([place / "a" / "seed0", place / "b" / "seed0", place / "base"], repeats=1)
+    names = [run["name"] for run in json.loads(result.outputs.summary)["runs"]]
+    assert names == ["a/seed0", "b/seed0", "base"]
+    table = csv.DictReader(result.outputs.scores.decode().splitlines())
+    assert list(dict.fromkeys(row["run"] for row in table)) == names
+    assert "b/seed0: scored after update 6 of 8, before the end of its training" in result.warnings
+
+
 def test_the_same_seed_twice_is_doubted(place):
     make_run(place / "again", place / "data.npz", alpha=0.0)
     result = analyze([place / "base", place / "again"], repeats=1)
