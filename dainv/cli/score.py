@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dainv.cli import options
 from dainv.cli.console import OfSeveral, console, expect_writable
+from dainv.errors import UserError
 
 if TYPE_CHECKING:
     from dainv.scores.study import Study
@@ -57,6 +58,7 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
     from dainv.malloc import keep_freed_memory
     from dainv.ranks import Ranks
     from dainv.reporting import progress_bar
+    from dainv.runs import DYNAMICS_TABLE, REPORT
     from dainv.scores.settings import ScoreSettings
     from dainv.scores.study import score as run_score
     from dainv.signals import Interrupted, StopSignals
@@ -64,6 +66,8 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
     settings = ScoreSettings(**asked)
     if out is not None:
         expect_writable(out / "summary.json")
+        if any((out / name).exists() for name in (REPORT, DYNAMICS_TABLE)):
+            raise UserError(f"--out {out}: `dainv analyze` has files of the same names there; choose another folder")
     place = resolve_device(device)
     if place.type == "cpu":
         keep_freed_memory()
@@ -110,5 +114,8 @@ def _show(study: Study, form: str, out: Path | None) -> None:
         from dainv.scores.figures import figures_of
 
         for name, content in {**files_of(study), **figures_of(study)}.items():
-            write_file(out / name, content)
+            if content is None:  # of another call, it would stand beside the summary of this one
+                (out / name).unlink(missing_ok=True)
+            else:
+                write_file(out / name, content)
         click.echo(f"written to {out}", err=form != "table")

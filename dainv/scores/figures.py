@@ -23,14 +23,18 @@ _DEEPEST = -2.0  # whiskers are shown down to here
 _MOST_IN_LEGEND = 24
 
 
-def figures_of(study: Study) -> dict[str, bytes]:
-    """File name -> content, each figure as PNG and SVG."""
-    drawn = {"scores": scores_figure}
-    if study.parts:
-        drawn["transformations"] = parts_figure
-    if study.axes:
-        drawn["curves"] = curves_figure
-    return {f"{name}.{form}": draw(study, form) for name, draw in drawn.items() for form in ("png", "svg")}
+def figures_of(study: Study) -> dict[str, bytes | None]:
+    """File name -> content, each figure as PNG and SVG; None for one that was not asked for."""
+    drawn = {
+        "scores": scores_figure,
+        "transformations": parts_figure if study.parts else None,
+        "curves": curves_figure if study.axes else None,
+    }
+    return {
+        f"{name}.{form}": None if draw is None else draw(study, form)
+        for name, draw in drawn.items()
+        for form in ("png", "svg")
+    }
 
 
 def scores_figure(study: Study, form: str) -> bytes:

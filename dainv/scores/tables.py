@@ -118,14 +118,13 @@ def npz_of(study: Study) -> bytes:
     return file.getvalue()
 
 
-def files_of(study: Study) -> dict[str, bytes]:
-    """File name -> content, but for the figures."""
-    files = {
+def files_of(study: Study) -> dict[str, bytes | None]:
+    """File name -> content, but for the figures; None for a table that was not asked for."""
+    files: dict[str, bytes | None] = {
         "scores.npz": npz_of(study),
         "scores.csv": rows_csv(score_rows(study)),
         "summary.json": json_of(summary_of(study)),
     }
     for name, rows in (("curves.csv", curve_rows(study)), ("classes.csv", class_rows(study))):
-        if rows:
-            files[name] = rows_csv(rows)
+        files[name] = rows_csv(rows) if rows else None
     return files

@@ -112,6 +112,25 @@ def test_everything_at_once_leaves_tables_figures_and_the_scores_of_every_image(
     assert sum(int(row["images"]) for row in classes if (row["layer"], row["name"]) == ("1", "all")) == 12
 
 
+def test_what_another_call_left_does_not_stand_beside_this_ones_summary(tmp_path):
+    out = tmp_path / "out"
+    run(*SHORT, "--by", "transformation", "--by", "class", "--out", out)
+    (out / "notes.txt").write_text("mine")
+    assert (out / "classes.csv").exists()
+    run(*SHORT, "--out", out)
+    assert {path.name for path in out.iterdir()} == {
+        *("scores.npz", "scores.csv", "summary.json", "scores.png", "scores.svg", "notes.txt")
+    }
+
+
+def test_the_files_of_an_analysis_are_not_replaced(tmp_path):
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "dynamics.csv").write_text("")
+    printed = run(*SHORT, "--out", tmp_path / "analysis", code=1).output
+    assert "`dainv analyze` has files of the same names there" in printed
+    assert len(list((tmp_path / "analysis").iterdir())) == 1
+
+
 def test_own_transformations_stand_beside_schemes_and_json_is_all_that_is_printed():
     result = run(*SHORT, "--transform", "half-extremes", "--transform", "own_scores_module:darker", "--format", "json")
     found = json.loads(result.stdout)
