@@ -88,6 +88,7 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
         except Interrupted:
             if ranks.is_main:
                 click.echo(f"saved in {out}; the same command continues it", err=True)
+            ranks.close()  # this is no error: all of them are here
             ctx.exit(130)
         if ranks.is_main:
             _show(study, form, out)
