@@ -85,3 +85,9 @@ def test_compiles_without_a_graph_break():
     compiled = torch.compile(model.forward_taps, fullgraph=True, backend="aot_eager")
     images = torch.rand(4, 3, 32, 32)
     torch.testing.assert_close(compiled(images)[0], model(images))
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"width": -1.0}, {"n_classes": 0}, {"in_channels": 0}])
+def test_a_network_without_channels_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected a positive number"):
+        AllCNNC(**wrong)

@@ -173,6 +173,10 @@ def test_unknown_scheme_and_wrong_images_are_refused():
         dainv.augmentation("heavy")
     with pytest.raises(ValueError, match=r"\(N, C, H, W\)"):
         dainv.augmentation("heavier")(torch.rand(3, 32, 32))
+    with pytest.raises(ValueError, match="images: expected a float tensor"):
+        dainv.augmentation("heavier")([0.5])
+    with pytest.raises(dainv.UserError, match="interpolation: expected one of bilinear, nearest, got 'cubic'"):
+        dainv.augmentation("heavier", "cubic")
 
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)

@@ -92,3 +92,16 @@ def test_arguments_of_other_kinds_are_named(net, images, change, message):
 def test_repeats_may_be_numpys_integer(net, images):
     found = dainv.invariance_scores(net, images, layers="1", transform=darker, repeats=np.int64(2))
     assert found.sigma["1"].shape == (2, 23)
+
+
+def test_lack_of_memory_is_not_called_a_wrong_shape(images):
+    class Hungry(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        dainv.invariance_scores(Hungry(), images, layers="inner", transform=darker)

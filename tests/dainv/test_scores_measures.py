@@ -227,3 +227,10 @@ def test_measures_that_were_not_asked_for_say_how_to_ask(net, images):
         found.class_invariance()
     with pytest.raises(ValueError, match="variances=True"):
         found.variance_ratios("all")
+
+
+def test_where_every_class_has_one_image_there_is_no_class_wise_invariance(net, images):
+    found = score_network(net, images, layers="1", transforms={"all": SCHEME}, repeats=1, labels=range(len(images)))
+    got = found.class_invariance()["1"]
+    assert np.isnan(got.overall)
+    assert np.isnan(got.by_class).all()
