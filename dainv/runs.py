@@ -26,6 +26,7 @@ if sys.platform != "win32":  # there two processes in one run directory are not 
     import fcntl
 
 _LOCK = ".lock"
+_FORMAT = 1  # of config.json; a higher one is of a later version that this one cannot read
 _CHECKPOINTS_KEPT = 2
 _LEFTOVER = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|step-\d+\.pt|best\.pt)\..+")
 
@@ -121,7 +122,7 @@ class RunDirectory:
         run = cls(path)
         run.check_free()
         write_atomically(run.path / "environment.json", lambda file: file.write(_json_bytes(environment)))
-        write_atomically(run.path / "config.json", lambda file: file.write(_json_bytes(config)))
+        write_atomically(run.path / "config.json", lambda file: file.write(_json_bytes({"format": _FORMAT, **config})))
         return run
 
     def check_free(self) -> None:
@@ -198,12 +199,15 @@ class RunDirectory:
     @property
     def config(self) -> dict[str, Any]:
         """Every setting of the run, resolved, and what the data and the model turned out to be."""
-        return self._read_json("config.json")
+        config = self._read_json("config.json")
+        if (written := config.get("format", _FORMAT)) != _FORMAT:
+            raise UserError(f"{self.path}: config.json has format {written}, this version of dainv reads {_FORMAT}")
+        return config
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Machine, library versions and commit that the run started with."""
-        return self._read_json("environment.json")
+        """Machine, library versions and commit that the run started with; nothing where the file is lost."""
+        return self._read_json("environment.json") if (self.path / "environment.json").exists() else {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record an epoch, the first before any update. A damaged one, torn by a crash, is left out."""

@@ -45,6 +45,8 @@ def evaluate(
     run = RunDirectory.open(run_dir, checkpoint)
     images = load_again(run.config["settings"], data, data_root, image_size)
     _refuse_others(run, images)
+    if data is None and images.fingerprint() != run.config["data"]["sha256"]:
+        click.echo(f"warning: {images.name} has changed since {run.name} was trained on it", err=True)
     set_precision(run.config["settings"].get("precision", "fp32"))  # as the run's own evaluations
     place = resolve_device(device)
     model = TappedNetwork(model_from_run(run), ()).to(place)

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from dainv.cli import options
-from dainv.cli.console import OfSeveral, console, expect_writable
+from dainv.cli.console import OfSeveral, console, expect_writable, print_whole
 from dainv.errors import UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _show(study: Study, form: str, out: Path | None) -> None:
         click.echo(rows_csv(score_rows(study)), nl=False)
     else:
         for table in tables(study):
-            console.print(table)
+            print_whole(table)
     if out is not None:
         from dainv.export import write_file
         from dainv.scores.figures import figures_of

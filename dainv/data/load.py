@@ -42,7 +42,8 @@ def load_data(
             or itself, one subfolder a class.
 
     Raises:
-        UserError: data absent, malformed or not downloadable; the message says which file and what to do.
+        UserError: data absent, malformed or not downloadable; the message says which file and what to do. Also what
+            is asked of a folder alone, of other data.
         ValueError: stream is none of the three, a negative number of workers, or an image_size below 1.
     """
     if stream not in STREAMING:
@@ -51,11 +52,15 @@ def load_data(
         raise ValueError(f"workers: expected 0 or more, got {workers}")
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size: expected at least 1, got {image_size}")
+    folder = source not in NAMED and Path(source).is_dir()
+    for option, asked in (("--image-size", image_size is not None), ("--stream always", stream == "always")):
+        if asked and not folder and (source in NAMED or Path(source).exists()):
+            raise UserError(f"{option}: the images of {source} are taken as they are; it is for a folder of images")
     if source in NAMED:
         data = NAMED[source](Path(root), download)
     else:
         path = Path(source)
-        if path.is_dir():
+        if folder:
             data = load_folder(path, image_size, stream, workers, test_only)
         elif path.suffix == ".npz" or path.exists():
             data = load_npz(path)
@@ -96,11 +101,13 @@ def load_again(
     Raises:
         UserError: as :func:`load_data`.
     """
+    source = source or settings["data"]
+    of_run = settings if Path(source).is_dir() else {}  # how the run reads its folder says nothing of a file
     return load_data(
-        source or settings["data"],
+        source,
         root=root or settings.get("data_root", "data"),
-        image_size=settings.get("image_size") if image_size is None else image_size,
-        stream=settings.get("stream", "auto"),
-        workers=settings.get("workers"),
+        image_size=of_run.get("image_size") if image_size is None else image_size,
+        stream=of_run.get("stream", "auto"),
+        workers=of_run.get("workers"),
         test_only=test_only,
     )

@@ -1,4 +1,4 @@
-"""Scores on a terminal of 80 columns."""
+"""Scores as tables of a terminal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dainv.scores.tables import Rows, class_rows, curve_rows, score_rows
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(columns[0], overflow="fold")
+    table.add_column(columns[0])
     for column in columns[1:]:
-        table.add_column(column, justify="right", overflow="fold")
+        table.add_column(column, justify="right")
     return table
 
 

@@ -61,7 +61,8 @@ class _Loop:
             return 0.0
         seconds = restore(trainer, state)
         self._saving.go_on()
-        message(f"resuming at step {trainer.step} of {trainer.total_steps}")
+        step, steps = trainer.step, trainer.total_steps
+        message(f"resuming at step {step} of {steps}" if step < steps else f"all {steps} steps are done")
         return seconds
 
     def _look_before_any_update(self) -> None:

@@ -131,6 +131,8 @@ class Trainer:
         self.optimizer = capturable_sgd(self.model, settings.learning_rate, settings.momentum, settings.weight_decay)
         generator = torch.Generator(self.device).manual_seed(seed + 1)
         alone_on_gpu = self.device.type == "cuda" and self.ranks.size == 1
+        if settings.cuda_graph and not alone_on_gpu:
+            self.reporter.message("--cuda-graph: a step is recorded by one process on one GPU; here it runs eagerly")
         self.training_step = TrainingStep(
             Views(scheme, settings.views, n_images, self.share, generator),
             torch.compile(losses, dynamic=False) if settings.compile else losses,

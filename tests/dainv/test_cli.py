@@ -41,6 +41,17 @@ def test_evaluate_agrees_with_the_last_record(run_dir):
     assert f"{100 * last['test']['accuracy']:.2f} %" in result.output
 
 
+def test_evaluate_says_that_the_data_have_changed(run_dir, tmp_path):
+    assert "has changed" not in invoke("evaluate", run_dir, "--device", "cpu").stderr
+    shutil.copytree(run_dir, tmp_path / "run")
+    config = json.loads((run_dir / "config.json").read_text())
+    config["data"]["sha256"] = "0" * 64
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert invoke("evaluate", tmp_path / "run", "--device", "cpu").stderr == (
+        "warning: digits has changed since run was trained on it\n"
+    )
+
+
 def test_evaluate_takes_the_best_checkpoint(run_dir):
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     result = invoke("evaluate", run_dir, "--device", "cpu", "--checkpoint", "best")
@@ -168,7 +179,7 @@ def test_a_setting_changed_on_resume_is_named(run_dir):
 def test_resume_takes_the_settings_from_the_run(run_dir):
     result = invoke("train", "--resume", "--run-dir", run_dir)
     assert result.exit_code == 0, result.output
-    assert "resuming at step 4 of 4" in result.output
+    assert "all 4 steps are done" in result.output
 
 
 def test_bad_npz_leaves_no_run_directory(tmp_path):

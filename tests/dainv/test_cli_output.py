@@ -52,3 +52,19 @@ def test_a_table_of_many_layers_is_whole_in_a_pipe(tmp_path, monkeypatch):
     assert [row[0] for row in table[1:]] == table[0][1:]
     assert {len(row) for row in table} == {15}
     assert table[3][3] == "1.00"
+
+
+def test_a_wide_table_of_scores_is_whole_in_a_pipe():
+    options = ["--data", "digits", "--images", "4", "--device", "cpu", "--by", "transformation"]
+    schemes = ["heavier", "half-extremes", "light", "half-extremes-released"]
+    options += [word for name in schemes for word in ("--transform", name)]
+    result = CliRunner().invoke(main, ["score", "allcnn", *options])
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) > 80
+    rows = [line.split() for line in result.stdout.splitlines() if line.strip().startswith("layer")]
+    heads = [row for row in rows if row[0] == "layer"]
+    assert heads[0] == ["layer", "D", *schemes]
+    assert heads[1][:3] == ["layer", "rotation", "shift"]
+    assert [row[0] for row in rows if row[0] != "layer"] == [f"layer{n}" for n in range(1, 10)] * 2
+    for row in rows[1:10]:
+        assert len(row) == 2 + 2 * len(schemes)  # median and quartiles

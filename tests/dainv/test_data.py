@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dainv import UserError
-from dainv.data import load_data
+from dainv.data import load_again, load_data
 
 
 def arrays(**changes):
@@ -89,6 +89,19 @@ def test_absent_data_is_named():
         load_data("nowhere.npz")
     with pytest.raises(UserError, match="cifar10, cifar100, digits"):
         load_data("cifar11")
+
+
+@pytest.mark.parametrize("options", [{"image_size": 16}, {"stream": "always"}])
+def test_what_is_for_folders_is_refused_elsewhere(tmp_path, options):
+    np.savez(tmp_path / "some.npz", **arrays())
+    for source in ("digits", str(tmp_path / "some.npz")):
+        with pytest.raises(UserError, match=r"--(image-size|stream always): .* it is for a folder of images"):
+            load_data(source, **options)
+
+
+def test_how_a_run_reads_its_folder_says_nothing_of_other_data(tmp_path):
+    settings = {"data": "a folder", "image_size": 16, "stream": "always", "workers": 1}
+    assert load_again(settings, "digits").image_shape == (3, 32, 32)
 
 
 def test_failing_download_is_one_line(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ def test_what_was_saved_comes_back(tmp_path):
     run.append_metrics({"epoch": 0, "step": 0})
     run.save_checkpoint(state(7))
     again = RunDirectory.open(tmp_path / "run")
-    assert again.config == {"layers": ["layer1"]}
+    assert again.config == {"format": 1, "layers": ["layer1"]}
     assert again.environment == {"python": "3"}
     assert again.metrics() == [{"epoch": 0, "step": 0}]
     assert again.load_checkpoint()["model"]["weight"].tolist() == [7.0] * 3

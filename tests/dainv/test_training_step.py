@@ -48,6 +48,13 @@ def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(tiny, monkeypa
     ]
 
 
+def test_a_graph_asked_for_where_none_can_be_is_said_so(tiny):
+    recorder = Recorder()
+    trainer_of(tiny, recorder, cuda_graph=True)
+    trainer_of(tiny, recorder, cuda_graph=False)
+    assert recorder.messages == ["--cuda-graph: a step is recorded by one process on one GPU; here it runs eagerly"]
+
+
 def test_inputs_are_copied_in_their_layout():
     seen = []
     module = torch.nn.Linear(1, 1)

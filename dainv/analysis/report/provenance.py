@@ -31,9 +31,7 @@ def _run(run: AnalyzedRun) -> str:
         [
             ("Run directory", html.code(run.name)),
             ("Model", escape(f"{shown('model', run.config['model']['name'])}{f' ({options})' if options else ''}")),
-            ("Trained with", _commit(run.environment)),
-            ("Libraries", _libraries(run.environment)),
-            ("Hardware", _hardware(run.environment)),
+            *_made("Trained with", run.environment),
             ("Computed on", _computed_on(run.config)),
             ("Data", f"{escape(str(data['name']))}, sha256 {html.code(data['sha256'])}"),
             ("Images", escape(f"{data.get('n_train', '?')} to train, {data['n_test']} to test")),
@@ -58,15 +56,24 @@ def _analysis(runs: Sequence[AnalyzedRun], environment: dict[str, Any]) -> str:
     command = shlex.join(["dainv", "analyze", *(run.name for run in runs), *given])
     return html.definitions(
         [
-            ("Made with", _commit(environment)),
-            ("Libraries", _libraries(environment)),
-            ("Hardware", _hardware(environment)),
+            *_made("Made with", environment),
             ("Transformation", f"{escape(source.transform)}, {source.repeats} of each image"),
             ("Images", _choice(runs[0])),
             ("Seed", f"{source.seed} (transformations, choice of images, bootstrap)"),
             ("Command", html.code(command)),
         ]
     )
+
+
+def _made(how: str, environment: dict[str, Any]) -> list[tuple[str, str]]:
+    """By which commit, libraries and machine."""
+    if not environment:
+        return [(how, "unknown: environment.json is lost")]
+    return [
+        (how, _commit(environment)),
+        ("Libraries", _libraries(environment)),
+        ("Hardware", _hardware(environment)),
+    ]
 
 
 def _commit(environment: dict[str, Any]) -> str:
