@@ -37,7 +37,7 @@ SUITES = (
 
         Ends with exit code 1 where the objective costs more than the limit. Ctrl-C keeps the rounds that are finished.
         """,
-        quick="3 rounds of half of the arms",
+        quick="3 rounds of four arms",
     ),
     Suite(
         "kernels",

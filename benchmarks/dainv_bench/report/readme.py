@@ -14,10 +14,23 @@ README = Path("README.md")
 
 
 def readme_blocks(entries: Sequence[Entry]) -> dict[str, str]:
-    """What stands in each block, should the README have it: kind of result -> its tables."""
-    return {
-        kind: "\n".join(table for table, _ in SECTIONS[kind].groups(found)) for kind, found in by_kind(entries).items()
-    }
+    """What stands in each block, should the README have it: kind of result -> its tables, one for each device."""
+    blocks = {}
+    for kind, found in by_kind(entries).items():
+        section = SECTIONS[kind]
+        tables = section.groups(found if section.together else _first_of_each_device(found))
+        blocks[kind] = "\n".join(table for table, _ in tables)
+    return blocks
+
+
+def _first_of_each_device(entries: Sequence[Entry]) -> list[Entry]:
+    """The document has the others too, such as one of fewer arms in more rounds."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        made_on, settings = entry.result["environment"], entry.result.get("settings", {})
+        device = [settings.get("device"), made_on["cpu"], made_on["cpu_count"], made_on["cuda_devices"]]
+        found.setdefault(str(device), entry)
+    return list(found.values())
 
 
 def rewrite_blocks(entries: Sequence[Entry]) -> list[str]:

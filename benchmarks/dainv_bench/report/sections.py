@@ -106,7 +106,8 @@ _KERNELS = (
 _SCORES = (
     "`published` makes one forward pass fewer, since it keeps the activations, and its N × N matrices are small at "
     "first: it can be faster where N is small. Its memory grows with N, and its matrices with N²; what streaming "
-    "holds grows with the batch and not with N."
+    "holds grows with the batch and not with N. The sums read every activation whatever the convolutions cost: of a "
+    "narrow network, whose convolutions are cheap, they are a larger share."
 )
 _SCALING = (
     "An exponent describes the range measured: 1 means that twice as much costs twice as much. It is smaller where "
