@@ -61,9 +61,7 @@ def gradient(ctx: Any, grad_loss: Tensor | None, buffer: Tensor | None) -> Tenso
             grad_loss, features, segments, sums, mean_offset, ctx.backend, upstream=buffer, out=buffer
         )
         return None
-    return registration.invariance_backward(
-        grad_loss, features, tensors, sums, mean_offset, None, False, ctx.views, ctx.backend
-    )
+    return registration.take_gradient(grad_loss, features, segments, sums, mean_offset, ctx.backend)
 
 
 def _is_writable(buffer: Tensor, features: Tensor) -> bool:
@@ -83,7 +81,7 @@ def accumulation_buffer(ctx: FunctionCtx) -> Tensor | None:
 class _Invariance(OneBatch):
     @staticmethod
     def forward(features: Tensor, segments: list[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-        return registration.invariance(features, segments, views, backend)
+        return registration.take_loss(features, Segments.of(segments, views), backend)
 
     setup_context = staticmethod(save)
 
@@ -132,8 +130,8 @@ def relu_gradient(
             out=grad_activation,
         )
     else:
-        grad = registration.invariance_backward(
-            grad_loss, activation, tensors, sums, mean_offset, grad_activation, True, ctx.views, ctx.backend
+        grad = registration.take_gradient(
+            grad_loss, activation, segments, sums, mean_offset, ctx.backend, upstream=grad_activation, relu=True
         )
     grad_bias = grad.sum([0, *range(2, grad.ndim)]) if ctx.needs_input_grad[1] else None
     return grad, grad_bias
@@ -146,7 +144,7 @@ class _ReluInvariance(OneBatch):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if inplace:
             return x, *registration.activate(x, bias, x, Segments.of(segments, views), backend)
-        return registration.relu_invariance(x, bias, segments, views, backend)
+        return registration.take_relu_loss(x, bias, Segments.of(segments, views), backend)
 
     setup_context = staticmethod(save_relu)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NoReturn
 
 import torch
@@ -9,6 +10,11 @@ import torch
 
 class OneBatch(torch.autograd.Function):
     """A function of one batch, whose samples are compared with each other; not of many batches at a time."""
+
+    def __init_subclass__(cls) -> None:
+        """Keep the signature, which torch would make anew for every call."""
+        super().__init_subclass__()
+        cls.forward.__dict__["__signature__"] = inspect.signature(cls.forward)
 
     @staticmethod
     def vmap(*_: Any) -> NoReturn:

@@ -1,6 +1,8 @@
 """The loss and its gradient as torch operators, which compilers and ``torch.library.opcheck`` know.
 
-Features come in their own shape and layout and are viewed as rows here; ``segments`` are the tensors of
+Torch takes as long to dispatch an operator that is registered in Python as a small layer's loss takes, so where nobody
+would hear of it the same work is done without: :func:`take_loss`, :func:`take_relu_loss` and :func:`take_gradient` see
+to that. Features come in their own shape and layout and are viewed as rows here; ``segments`` are the tensors of
 :class:`dainv_kernels.groups.Segments`, ``views`` is the last of its fields.
 """
 
@@ -11,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from dainv_kernels import closed_form, native
 from dainv_kernels.groups import Segments
@@ -74,10 +78,67 @@ def differentiate(
     return result
 
 
+def _is_heard(*tensors: Tensor | None) -> bool:
+    """Whether the dispatcher has something to do with these tensors beside calling a function.
+
+    It has where a mode traces or counts, where a subclass of Tensor is more than its memory, and where a minus sign or
+    zeros are not in memory yet.
+    """
+    return _get_current_dispatch_mode() is not None or any(
+        type(tensor) not in (Tensor, Parameter) or tensor.is_neg() or tensor._is_zerotensor()
+        for tensor in tensors
+        if tensor is not None
+    )
+
+
+def take_loss(features: Tensor, segments: Segments, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`invariance`, by the shortest way."""
+    if _is_heard(features):
+        return invariance(features, segments.tensors(), segments.views, backend)
+    return _loss(features, segments, backend)
+
+
+def take_relu_loss(
+    features: Tensor, bias: Tensor | None, segments: Segments, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As :func:`relu_invariance`, by the shortest way."""
+    if _is_heard(features, bias):
+        return relu_invariance(features, bias, segments.tensors(), segments.views, backend)
+    return _relu_loss(features, bias, segments, backend)
+
+
+def take_gradient(
+    grad_loss: Tensor,
+    features: Tensor,
+    segments: Segments,
+    sums: Tensor,
+    mean_offset: Tensor,
+    backend: str,
+    upstream: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """As :func:`differentiate` into a new tensor, by the shortest way."""
+    if _is_heard(grad_loss, features, upstream):
+        tensors, views = segments.tensors(), segments.views
+        return invariance_backward(grad_loss, features, tensors, sums, mean_offset, upstream, relu, views, backend)
+    return differentiate(grad_loss, features, segments, sums, mean_offset, backend, upstream, relu)
+
+
+def _loss(features: Tensor, segments: Segments, backend: str) -> Sums:
+    return _of(backend).forward(copied_rows(features, features), segments)
+
+
+def _relu_loss(
+    features: Tensor, bias: Tensor | None, segments: Segments, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    activation = torch.empty_like(features)
+    return activation, *activate(features, bias, activation, segments, backend)
+
+
 @torch.library.custom_op("dainv::invariance", mutates_args=())
 def invariance(features: Tensor, segments: Sequence[Tensor], views: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, its two sums of squares and the batch mean; see :class:`dainv_kernels.implementation.Sums`."""
-    return _of(backend).forward(copied_rows(features, features), Segments.of(segments, views))
+    return _loss(features, Segments.of(segments, views), backend)
 
 
 @torch.library.custom_op("dainv::relu_invariance", mutates_args=())
@@ -85,8 +146,7 @@ def relu_invariance(
     features: Tensor, bias: Tensor | None, segments: Sequence[Tensor], views: int, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """ReLU of the features plus bias, and what :func:`invariance` gives for it."""
-    activation = torch.empty_like(features)
-    return activation, *activate(features, bias, activation, Segments.of(segments, views), backend)
+    return _relu_loss(features, bias, Segments.of(segments, views), backend)
 
 
 @torch.library.custom_op("dainv::invariance_backward", mutates_args=())
