@@ -28,7 +28,7 @@ class _SquaredDistances(OneBatch):
     def forward(rows: Tensor) -> Tensor:
         distances = rows.new_zeros(len(rows), len(rows))
         for difference in _differences(rows):
-            distances += difference.square().sum(-1)
+            distances = distances + difference.square().sum(-1)  # in place, torch 2.11 compiles a gradient of 0
         return distances
 
     @staticmethod
