@@ -34,10 +34,15 @@ class Dynamics:
     train_accuracy: np.ndarray
     test_accuracy: np.ndarray
 
+    @property
+    def first_mean(self) -> int:
+        """Index of the first mean over an epoch's batches; epoch 0 is one batch, and counts only where it is alone."""
+        return int(self.epochs[0] == 0 and len(self.epochs) > 1)
+
     @cached_property
     def train_phases(self) -> dict[str, tuple[Phase, ...]]:
-        """Layer -> phases of its loss on training batches, from the first mean of an epoch on: epoch 0 is one batch."""
-        first = int(self.epochs[0] == 0)
+        """Layer -> phases of its loss on training batches, from the first mean of an epoch on."""
+        first = self.first_mean
         return {
             layer: tuple(
                 Phase(kind, start + first, end + first) for kind, start, end in phases(self.train[first:, column])

@@ -108,9 +108,11 @@ def _losses(arm: Arm) -> str:
         return f"{who}: no epoch is complete yet; the invariance losses are those before any update."
     ends = []
     for place in dict.fromkeys((0, len(dynamics.layers) - 1)):
-        first, final = dynamics.train[1, place], dynamics.train[-1, place]
+        first, final = dynamics.train[dynamics.first_mean, place], dynamics.train[-1, place]
         ends.append(f"from {number(first)} to {number(final)} at layer {short_layer(dynamics.layers[place])}")
-    began = f"It went {' and '.join(ends)}, between the means of epochs {dynamics.epochs[1]} and {last}."
+    began = (
+        f"It went {' and '.join(ends)}, between the means of epochs {dynamics.epochs[dynamics.first_mean]} and {last}."
+    )
     if last < LEAST_RECORDS:
         return f"{who}: {last} epochs are too few to tell phases of the invariance loss from noise. {began}"
     patterns: dict[tuple[str, ...], list[str]] = {}

@@ -62,4 +62,4 @@ def _loss(arm: Arm, layer: str) -> str:
     if layer not in dynamics.layers:
         return ""
     curve = dynamics.train[:, dynamics.layers.index(layer)]
-    return f"{number(curve[0])} → {number(curve[-1])}"
+    return f"{number(curve[dynamics.first_mean])} → {number(curve[-1])}"

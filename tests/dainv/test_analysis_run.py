@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 import warnings
@@ -254,6 +255,20 @@ def test_an_unfinished_run_is_said_so(place):
         "inv: scored after update 7 of 96, before the end of its training",
         "inv: its accuracy is that of update 6 (epoch 3), its scores are those of update 7",
     )
+
+
+def test_a_batch_of_the_untrained_network_is_not_taken_for_the_first_epoch(place):
+    result = analyze([place / "base"], repeats=1)
+    curve = result.arms[0].dynamics.mean.train[:, 0]
+    untrained, first, last = (f"{value:.2f}" for value in curve[[0, 1, -1]])
+    assert untrained < first < last
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(result.table())
+    assert f"{first} → {last}" in console.export_text()
+    report = result.report.read_text()
+    assert f"layer 1 {first} to {last}" in report
+    assert re.search(r"<th[^>]*>Untrained</th><th[^>]*>Epoch 1</th>", report)
+    assert f"from {first} to {last} at layer 1" in report
 
 
 def test_a_lost_environment_is_said_so(place):

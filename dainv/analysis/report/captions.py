@@ -52,7 +52,8 @@ def dynamics_alt(arms: Sequence[Arm]) -> str:
         for column, layer in enumerate(dynamics.layers):
             curve, turns = dynamics.train[:, column], dynamics.turning_epochs(layer)
             turned = f", turning at epoch {' and '.join(map(str, turns))}" if turns else ""
-            ends.append(f"layer {short_layer(layer)} {number(curve[0])} to {number(curve[-1])}{turned}")
+            first = number(curve[dynamics.first_mean])
+            ends.append(f"layer {short_layer(layer)} {first} to {number(curve[-1])}{turned}")
         parts.append(f"{arm.label}: {'; '.join(ends)}")
     return f"Maps and curves of the invariance loss by layer and epoch, first to last epoch. {'. '.join(parts)}."
 

@@ -13,11 +13,12 @@ from dainv.analysis.results import Arm
 from dainv.formatting import capital, number, short_layer, spread
 
 _NOTE = (
-    "Weight: the factor of the layer in Eq. 4. Start: the first training batch before any update. Lowest and highest: "
-    "of the epochs’ means over training batches, the epoch in brackets. Control: one batch of test images, the same "
-    "images and views every time. Phases: epochs between which the loss, as a running median of three epochs, fell (↓) "
-    "or rose (↑) by at least a tenth of its range, a twentieth of its level and six standard deviations of its noise; "
-    f"none with fewer than {LEAST_RECORDS} epochs. Where a phase meets the next is a turning point."
+    "Weight: the factor of the layer in Eq. 4. Untrained: the first training batch before any update; all else under "
+    "training: means over the batches of an epoch, for the lowest and highest with the epoch in brackets. Control: one "
+    "batch of test images, the same images and views every time. Phases: epochs between which the loss, as a running "
+    "median of three epochs, fell (↓) or rose (↑) by at least a tenth of its range, a twentieth of its level and six "
+    f"standard deviations of its noise; none with fewer than {LEAST_RECORDS} epochs. Where a phase meets the next is a "
+    "turning point."
 )
 
 
@@ -36,12 +37,14 @@ def _table(arm: Arm) -> str:
     rows = []
     for column, layer in enumerate(dynamics.layers):
         curve, control = dynamics.train[:, column], dynamics.control[:, column]
-        low, high = int(curve.argmin()), int(curve.argmax())
+        first = dynamics.first_mean
+        low, high = first + int(curve[first:].argmin()), first + int(curve[first:].argmax())
         weight = weights[column]
         row = [
             html.Cell(escape(short_layer(layer)), column),
             html.Cell("–" if weight is None else f"{weight:.4f}" if weight else "0", weight),
-            html.value(curve[0]),
+            html.value(curve[0]) if dynamics.epochs[0] == 0 else html.Cell("–"),
+            html.value(curve[first]),
             html.Cell(f"{number(curve[low], 3)} <small>({dynamics.epochs[low]})</small>", curve[low]),
             html.Cell(f"{number(curve[high], 3)} <small>({dynamics.epochs[high]})</small>", curve[high]),
             html.value(curve[-1]),
@@ -51,12 +54,12 @@ def _table(arm: Arm) -> str:
             html.Cell(_phases(dynamics, dynamics.control_phases[layer])),
         ]
         if arm.n > 1:
-            row.insert(7, html.Cell(_turns_of_runs(arm, layer)))
+            row.insert(8, html.Cell(_turns_of_runs(arm, layer)))
         rows.append(row)
-    last = f"Epoch {dynamics.epochs[-1]}"
-    header = ["Layer", "Weight", "Start", "Lowest", "Highest", last, "Phases", "Control, start", last, "Phases"]
-    if arm.n > 1:
-        header.insert(7, "Turning, by run")
+    began, last = (f"Epoch {dynamics.epochs[place]}" for place in (dynamics.first_mean, -1))
+    header = ["Layer", "Weight", "Untrained", began, "Lowest", "Highest", last, "Phases"]
+    header += ["Turning, by run"] if arm.n > 1 else []
+    header += [f"Control, epoch {dynamics.epochs[0]}", last, "Phases"]
     return html.table(header, rows, f"Invariance losses of {arm.label}")
 
 
