@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dainv.errors import UserError
@@ -64,3 +65,18 @@ def shared_out(losses: nn.Module, ranks: Ranks, device: torch.device) -> nn.Modu
         process_group=ranks.group,
         gradient_as_bucket_view=True,
     )
+
+
+def seed_draws(seed: int, step: int, rank: int) -> None:
+    """Let what a network draws, such as dropout, follow from these.
+
+    Each process draws its own, and a checkpoint, which one of them writes, has the state of none of the others.
+    """
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
+
+
+def same_buffers(network: nn.Module, ranks: Ranks) -> None:
+    """Give all processes the running averages of the main one, which are those that are saved."""
+    if ranks.group is not None:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, 0, group=ranks.group)

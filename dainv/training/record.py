@@ -6,6 +6,7 @@ from typing import Any
 
 from dainv.evaluation import accuracy
 from dainv.training.checks import check_record
+from dainv.training.distributed import same_buffers
 from dainv.training.losses import ACCURACY, LAYERS, TASK, TOTAL
 from dainv.training.trainer import Trainer
 from dainv.training.usage import peak_memory
@@ -23,6 +24,7 @@ def record_of(trainer: Trainer, epoch: int, n_steps: int, seconds: float) -> dic
     Raises:
         UserError: a loss that is not a number.
     """
+    same_buffers(trainer.model, trainer.ranks)
     means = trainer.losses[:n_steps].double().mean(0).tolist()
     with trainer.clock.phase("evaluation"):
         control = trainer.control.losses(trainer.tapped)

@@ -24,7 +24,7 @@ from dainv.training.algorithms import choose_algorithms
 from dainv.training.checks import check_classes, check_losses
 from dainv.training.config import run_config
 from dainv.training.control import control_batch
-from dainv.training.distributed import check_share, joined_statistics, shared_out
+from dainv.training.distributed import check_share, joined_statistics, seed_draws, shared_out
 from dainv.training.losses import LAYERS, StepLosses
 from dainv.training.optimizer import capturable_sgd, set_learning_rate
 from dainv.training.precision import set_precision
@@ -180,6 +180,8 @@ class Trainer:
         """The next update; its row of the table of losses."""
         if self._batches is None:
             self._batches = self._batches_from(self.step)
+        if self.ranks.size > 1:
+            seed_draws(self.settings.seed, self.step, self.ranks.rank)
         with self.clock.step_phase("data"):
             images, labels = next(self._batches)
         row = self.training_step(images, labels)

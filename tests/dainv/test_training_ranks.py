@@ -5,10 +5,13 @@ import json
 import pytest
 import torch
 from ranks_work import started
-from training_ranks import settings, updates, whole_run
+from training_ranks import resumed_run, settings, updates, whole_run
 from training_runs import Recorder, tiny_data
 
 from dainv import UserError
+from dainv.evaluation import accuracy
+from dainv.models.loading import model_from_run
+from dainv.models.tapped import TappedNetwork
 from dainv.ranks import Ranks
 from dainv.runs import RunDirectory
 from dainv.training import Trainer, train
@@ -56,6 +59,16 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path):
     one, other = (torch.cat([v.flatten() for v in r.load_checkpoint()["model"].values()]) for r in (run, expected))
     assert (one - other).norm() < 1e-5 * other.norm()
     train(settings(""), tiny_data(), str(run.path), Recorder(), resume=True)  # by another number of processes
+
+
+def test_what_a_network_draws_and_averages_is_resumed_and_saved_as_it_was(tmp_path):
+    found = started(resumed_run, tmp_path, 2, str(tmp_path))  # shares of four and three images
+    for one in found:
+        assert torch.equal(*one["weights"])
+    run = RunDirectory.open(tmp_path / "run")
+    network = TappedNetwork(model_from_run(run), ()).eval()
+    last = run.metrics()[-1]["test"]
+    assert accuracy(network, tiny_data().test)["loss"] == pytest.approx(last["loss"], rel=1e-6)
 
 
 def test_more_processes_than_source_images_are_refused():
