@@ -70,7 +70,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         if isinstance(error.__context__, KeyboardInterrupt):  # torch's writer complains of what it left undone
             raise KeyboardInterrupt from None
-        raise UserError(f"{path}: cannot be written ({error})") from None
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise UserError(f"{path}: cannot be written ({cause})") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

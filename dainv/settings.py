@@ -97,6 +97,10 @@ class TrainSettings:
             )
         if self.batch_size < 2:
             raise UserError("--batch-size: expected at least 2 samples")
+        if self.views == 1 and self.alpha:
+            raise UserError(
+                "--views 1: no image has two views that could be compared; expected 2 or more, or --alpha 0"
+            )
         self._alpha_factors()
 
     def _expect(self, names: tuple[str, ...], what: str, holds: Callable[[Any], bool]) -> None:

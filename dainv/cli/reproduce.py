@@ -19,7 +19,9 @@ from dainv.settings import TrainSettings
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("folder", metavar="DIR")
 @click.argument("training_options", nargs=-1, type=click.UNPROCESSED, metavar="[TRAINING OPTIONS]")
-@click.option("--seeds", default="1", metavar="N|A,B,...", help="How many seeds, from 0 on; or which ones.")
+@click.option(
+    "--seeds", default="1", metavar="N|A,B,...", help="How many seeds, from 0 on; or which ones (of one: 7,)."
+)
 @click.option("--budget", type=click.IntRange(1), default=350, metavar="EPOCHS", help="Epochs of each run.")
 @click.option("--adopt", multiple=True, metavar="RUN_DIR", help="Copy this run to its place; may be repeated.")
 @click.option("--overhead", multiple=True, metavar="FILE", help="Results of `dainv-bench overhead`; may be repeated.")

@@ -72,6 +72,8 @@ def score(ctx: click.Context, form: str, out: Path | None, device: str, **asked:
     if place.type == "cpu":
         keep_freed_memory()
     with Ranks.from_environment(place.type) as ranks:
+        if out is not None and (out / "summary.json").exists() and ranks.is_main:
+            click.echo(f"warning: {out} holds an earlier result, in whose place this one goes", err=True)
         signals = StopSignals(announce=ranks.is_main, several=ranks.size > 1)
         quiet = Console(quiet=True)
         try:

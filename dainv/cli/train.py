@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import nullcontext, suppress
 from dataclasses import fields
 from datetime import datetime
@@ -168,7 +169,8 @@ def train(
         except Interrupted:
             if ranks.is_main:
                 with suppress(OSError):  # the terminal may be what is gone
-                    click.echo(f"saved; continue with: dainv train --resume --run-dir {run_dir}", err=True)
+                    command = shlex.join(["dainv", "train", "--resume", "--run-dir", run_dir])
+                    click.echo(f"saved; continue with: {command}", err=True)
             ranks.close()  # this is no error: all of them are here
             ctx.exit(130)
         if ranks.is_main:

@@ -42,8 +42,8 @@ class ScoreSettings(Sampling):
     def __post_init__(self) -> None:
         """Reject what cannot be scored."""
         super().__post_init__()
-        if self.variance_ratio:
-            self.expect_least("repeats", 2)
+        if self.variance_ratio and self.repeats < 2:
+            raise UserError(f"--repeats: --variance-ratio needs at least 2, got {self.repeats}")
         if twice := [name for name in self.transform if self.transform.count(name) > 1]:
             raise UserError(f"--transform: {twice[0]} given twice")
         if "transformation" in self.by and self.scheme is None:

@@ -235,7 +235,7 @@ def test_a_checkpoint_that_does_not_fit_keeps_the_old_ones(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(run.path)], capture_output=True, text=True, check=True
     )
-    assert "cannot be written" in result.stdout
+    assert "cannot be written ([Errno 27] File too large" in result.stdout
     assert run.load_checkpoint()["step"] == 1
     assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["step-000000001.pt"]
 

@@ -117,7 +117,7 @@ def test_what_another_call_left_does_not_stand_beside_this_ones_summary(tmp_path
     run(*SHORT, "--by", "transformation", "--by", "class", "--out", out)
     (out / "notes.txt").write_text("mine")
     assert (out / "classes.csv").exists()
-    run(*SHORT, "--out", out)
+    assert f"warning: {out} holds an earlier result" in run(*SHORT, "--out", out).stderr
     assert {path.name for path in out.iterdir()} == {
         *("scores.npz", "scores.csv", "summary.json", "scores.png", "scores.svg", "notes.txt")
     }
@@ -207,7 +207,7 @@ def test_an_interrupted_command_is_continued_by_the_same(tmp_path, monkeypatch):
     ("options", "message"),
     [
         (["--images", "9999"], "--images 9999: digits has"),
-        (["--repeats", "1", "--variance-ratio"], "--repeats: expected at least 2"),
+        (["--repeats", "1", "--variance-ratio"], "--repeats: --variance-ratio needs at least 2, got 1"),
         (["--layers", "conv*"], "no layer matches"),
         (["--transform", "heavy"], "no augmentation scheme 'heavy'"),
         (["--transform", "own_scores_module:lighter"], "own_scores_module:lighter"),

@@ -45,6 +45,7 @@ def test_milestones_scale_with_the_epochs():
         ({"steps": 0}, "--steps"),
         ({"alpha": 2.0}, "--alpha"),
         ({"batch_size": 1, "views": 1}, "at least 2"),
+        ({"views": 1}, "--views 1: no image has two views"),
         ({"scheme": "cubic"}, "--scheme"),
         ({"learning_rate": 0.0}, "--learning-rate: expected a positive number"),
         ({"learning_rate": math.nan}, "--learning-rate: expected a positive number"),
